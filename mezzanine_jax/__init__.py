@@ -1,0 +1,26 @@
+"""Measure how far a model's answer moves over views that should not change it, and distill the mean."""
+
+from mezzanine_jax.base import Example, PredictFn, Symmetry, Views
+from mezzanine_jax.errors import InputError
+from mezzanine_jax.gap import WarrantGap
+from mezzanine_jax.prompts import Prompt
+from mezzanine_jax.symmetries import chain, segment_order
+from mezzanine_jax.transforms import marginalize, view_log_probs, views, warrant_gap
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Example",
+    "InputError",
+    "PredictFn",
+    "Prompt",
+    "Symmetry",
+    "Views",
+    "WarrantGap",
+    "chain",
+    "marginalize",
+    "segment_order",
+    "view_log_probs",
+    "views",
+    "warrant_gap",
+]

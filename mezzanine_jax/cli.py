@@ -1,0 +1,151 @@
+"""The `mezzanine` command."""
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+
+from mezzanine_jax.errors import InputError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command line; returns the exit status (2 for bad input, 130 when interrupted)."""
+  try:
+    return _run(list(sys.argv[1:] if argv is None else argv))
+  except InputError as error:
+    print(f"mezzanine: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
+  except KeyboardInterrupt:
+    print("mezzanine: stopped; the same command continues", file=sys.stderr)
+    return 130
+
+
+def _run(argv: list[str]) -> int:
+  """Dispatches to the subcommand."""
+  parser = argparse.ArgumentParser(
+      prog="mezzanine",
+      description="Measure how far a model's answer moves over views that should not change it,"
+      " and distill the mean into one pass.",
+  )
+  commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+  commands.add_parser("list", help="recipes, worlds, symmetries, students")
+  commands.add_parser(
+      "run", add_help=False, help="run, continue or show an experiment (run RECIPE --help)"
+  )
+  # The fields of `run` depend on its recipe, so that it parses its own arguments.
+  if argv[:1] == ["run"]:
+    return _run_recipe(argv[1:])
+  parser.parse_args(argv)
+  return _list()
+
+
+def _run_recipe(argv: list[str]) -> int:
+  """`mezzanine run [RECIPE] [--config FILE] [--out DIR] [--FIELD VALUE …]`."""
+  from mezzanine_jax import config as config_lib
+  from mezzanine_jax.recipes import RECIPES, get_recipe
+
+  first = argparse.ArgumentParser(
+      prog="mezzanine run", add_help=False, allow_abbrev=False,
+      usage="mezzanine run [RECIPE] [--config FILE] [--out DIR] [--FIELD VALUE ...]",
+      description="Runs a recipe. An unfinished run in DIR is continued, a finished one shown."
+      f" Recipes: {', '.join(RECIPES)}. `mezzanine run RECIPE --help` lists every field.",
+  )
+  first.add_argument("recipe", nargs="?", metavar="RECIPE", help="may be left out with --config")
+  first.add_argument("--config", metavar="FILE", help="Python file with get_config()")
+  first.add_argument("--out", metavar="DIR", default=None, help="folder of the run (default: out)")
+  # A recipe comes first or not at all: the value of a field is never taken for one.
+  named = argv[:1] if argv and not argv[0].startswith("-") else []
+  known, rest = first.parse_known_args(argv[len(named) :])
+  recipe = named[0] if named else None
+  from_file = config_lib.read_file(known.config) if known.config else {}
+  recipe = recipe or from_file.pop("recipe", None)
+  if recipe is None:
+    if {"-h", "--help"} & set(rest):
+      first.print_help()
+      return 0
+    raise InputError(f"name a recipe or a --config that names one; recipes: {', '.join(RECIPES)}")
+  from_file.pop("recipe", None)
+  module = get_recipe(recipe)
+  if {"-h", "--help"} & set(rest):
+    _parser(first, recipe, module).print_help()
+    return 0
+  flags = _fields(rest)
+  config = config_lib.resolve(module.Config, from_file, flags)
+  out = known.out or os.path.join("out", recipe)
+
+  from mezzanine_jax import report
+
+  _quiet()
+  results = module.run(config, out)
+  report.show(results, out)
+  return 0
+
+
+def _parser(first: argparse.ArgumentParser, recipe: str, module) -> argparse.ArgumentParser:
+  """The help of a recipe: every field with its type, default and a line of text."""
+  from mezzanine_jax import config as config_lib
+
+  parser = argparse.ArgumentParser(
+      prog="mezzanine run", parents=[first], allow_abbrev=False,
+      usage=f"mezzanine run {recipe} [--config FILE] [--out DIR] [--FIELD VALUE ...]",
+      description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  group = parser.add_argument_group("fields")
+  for field in dataclasses.fields(module.Config):
+    allowed = ", ".join(field.metadata["one_of"])
+    text = f"{field.metadata['help']}{f' ({allowed})' if allowed else ''}; default {field.default!r}"
+    kind = config_lib.type_name(field)
+    group.add_argument(f"--{field.name}", metavar=kind, help=text.replace("%", "%%"))
+  return parser
+
+
+def _fields(rest: Sequence[str]) -> dict[str, str]:
+  """`--field value` and `--field=value` pairs as a dict."""
+  flags, words = {}, list(rest)
+  while words:
+    word = words.pop(0)
+    if not word.startswith("--"):
+      raise InputError(f"expected --FIELD VALUE, got {word!r}")
+    name, equals, value = word[2:].partition("=")
+    if not equals:
+      if not words:
+        raise InputError(f"--{name} needs a value")
+      value = words.pop(0)
+    flags[name] = value
+  return flags
+
+
+def _list() -> int:
+  """Prints what a configuration may name."""
+  from mezzanine_jax.recipes import RECIPES, get_recipe
+  from mezzanine_jax.students import STUDENTS
+  from mezzanine_jax.symmetries import SYMMETRIES
+  from mezzanine_jax.worlds import WORLDS
+
+  def first_line(thing) -> str:
+    return (thing.__doc__ or "").strip().splitlines()[0]
+
+  groups = {
+      "recipes": {name: first_line(get_recipe(name)) for name in RECIPES},
+      "worlds": {name: first_line(thing) for name, thing in WORLDS.items()},
+      "symmetries": {name: first_line(thing) for name, thing in SYMMETRIES.items()},
+      "students": {name: first_line(thing) for name, thing in STUDENTS.items()},
+  }
+  for title, members in groups.items():
+    print(title)
+    for name, text in members.items():
+      print(f"  {name}\n      {text}")
+  return 0
+
+
+def _quiet() -> None:
+  """Keeps the libraries' chatter off the terminal; warnings and errors stay."""
+  import logging
+
+  for name in ("absl", "orbax", "jax", "httpx", "huggingface_hub", "datasets"):
+    logging.getLogger(name).setLevel(logging.ERROR)
+
+
+if __name__ == "__main__":
+  sys.exit(main())

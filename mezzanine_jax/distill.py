@@ -1,0 +1,399 @@
+"""Distillation: a student learns to give the marginal teacher's answer from any single view."""
+
+import functools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mezzanine_jax import checkpoints
+from mezzanine_jax.base import Array, Params
+from mezzanine_jax.distill_data import Batch, DistillData, compact, draw_batch
+from mezzanine_jax.divergences import kl
+from mezzanine_jax.errors import InputError
+from mezzanine_jax.students import Inputs, Student, predict_rows
+
+
+class TrainState(NamedTuple):
+  """What training carries from step to step: int32[] step, the params, the optimizer's state."""
+
+  step: Array
+  params: Params
+  opt_state: Any
+
+
+class Info(NamedTuple):
+  """What a step only reports: float32[] loss and KL to the teacher (nats), means over the batch."""
+
+  loss: Array
+  kl: Array
+
+
+class Distiller(NamedTuple):
+  """Training as a pair of pure functions.
+
+  Attributes:
+    init: `(key, inputs of one view) -> TrainState`.
+    step: `(state, batch) -> (state, info)`.
+  """
+
+  init: Callable[[Array, Inputs], TrainState]
+  step: Callable[[TrainState, Batch], tuple[TrainState, Info]]
+
+
+class Point(NamedTuple):
+  """One evaluation: after how many steps, mean training loss since the last one, validation KL."""
+
+  step: int
+  train_loss: float | None
+  valid_kl: float | None
+
+
+class TrainResult(NamedTuple):
+  """A trained student.
+
+  Attributes:
+    params: of the chosen step.
+    best_step: how many steps they have behind them; 0 is the untrained student.
+    history: one `Point` per evaluation, the start (step 0) first.
+    chosen_by: "validation", or "last step" where there was no validation part.
+  """
+
+  params: Params
+  best_step: int
+  history: tuple[Point, ...]
+  chosen_by: str
+
+
+def distill_loss(
+  log_probs: Array, teacher_log_probs: Array, label: Array, hard_label_weight: float = 0.0
+) -> tuple[Array, Array]:
+  """The loss of one view: `(1 - w) KL(p_T || q) - w log q[label]`, with w = 0 without a label.
+
+  Args:
+    log_probs: float32[C], the student's.
+    teacher_log_probs: float32[C].
+    label: int32[], -1 where unknown.
+    hard_label_weight: w in [0, 1].
+
+  Returns:
+    (loss, KL), float32[] in nats.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> half = jnp.log(jnp.array([0.5, 0.5]))
+    >>> loss, kl = distill_loss(half, half, jnp.array(1), hard_label_weight=1.0)
+    >>> round(float(loss), 4), float(kl)
+    (0.6931, 0.0)
+  """
+  to_teacher = kl(teacher_log_probs, log_probs)
+  if not hard_label_weight:
+    return to_teacher, to_teacher
+  cross_entropy = -log_probs[jnp.maximum(label, 0)]
+  mixed = (1 - hard_label_weight) * to_teacher + hard_label_weight * cross_entropy
+  return jnp.where(label >= 0, mixed, to_teacher), to_teacher
+
+
+def distiller(
+  student: Student,
+  optimizer: optax.GradientTransformation,
+  *,
+  hard_label_weight: float = 0.0,
+) -> Distiller:
+  """Minimises the mean `distill_loss` over a batch of views.
+
+  Only `params["params"]` is trained; other collections (the standardisation) stay as they are.
+
+  Args:
+    student: what is trained.
+    optimizer: any optax transformation.
+    hard_label_weight: share of the labels' cross-entropy in the loss, in [0, 1].
+
+  Returns:
+    The two functions; jit and scan them at will.
+
+  Raises:
+    InputError: a weight outside [0, 1].
+  """
+  if not 0 <= hard_label_weight <= 1:
+    raise InputError(f"hard_label_weight must be between 0 and 1, got {hard_label_weight}")
+
+  def init(key: Array, inputs: Inputs) -> TrainState:
+    params = student.init(key, inputs)
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params["params"]))
+
+  def loss_fn(trained: Params, fixed: Params, batch: Batch) -> tuple[Array, Array]:
+    params = {**fixed, "params": trained}
+    log_probs = jax.vmap(student.apply, (None, 0))(params, batch.inputs)
+    loss = functools.partial(distill_loss, hard_label_weight=hard_label_weight)
+    loss, to_teacher = jax.vmap(loss)(log_probs, batch.teacher_log_probs, batch.labels)
+    return loss.mean(), to_teacher.mean()
+
+  def step(state: TrainState, batch: Batch) -> tuple[TrainState, Info]:
+    trained = state.params["params"]
+    fixed = {name: value for name, value in state.params.items() if name != "params"}
+    (loss, to_teacher), grads = jax.value_and_grad(loss_fn, has_aux=True)(trained, fixed, batch)
+    updates, opt_state = optimizer.update(grads, state.opt_state, trained)
+    params = {**fixed, "params": optax.apply_updates(trained, updates)}
+    return TrainState(state.step + 1, params, opt_state), Info(loss, to_teacher)
+
+  return Distiller(init, step)
+
+
+def mean_kl(
+  apply: Callable[[Params, Inputs], Array], params: Params, data: DistillData
+) -> Array:
+  """`E_example E_view KL(p_T || q(view))` over all views by weight, float32[] in nats.
+
+  Args:
+    apply: `Student.apply`.
+    params: the student's.
+    data: the examples, as jax arrays.
+
+  Returns:
+    The mean; 0 for a student that gives the teacher's answer on every view.
+  """
+  inputs = {"features": data.features, "log_probs": data.log_probs}
+  log_probs_RxC = predict_rows(apply, params, inputs)
+  kl_NxK = kl(data.teacher_log_probs[:, None], log_probs_RxC[data.row])
+  weight_NxK = jnp.exp(data.log_weights)
+  return jnp.sum(jnp.where(weight_NxK > 0, weight_NxK * kl_NxK, 0.0)) / data.row.shape[0]
+
+
+def warmup_cosine_adamw(
+  learning_rate: float, steps: int, weight_decay: float = 0.0
+) -> optax.GradientTransformation:
+  """AdamW; the rate rises linearly over a tenth of the steps (at most 100), then falls by cosine.
+
+  Args:
+    learning_rate: the highest rate, > 0.
+    steps: length of the whole training.
+    weight_decay: on weights of rank 2 and more, not on biases.
+
+  Returns:
+    The optax transformation.
+  """
+  warmup = min(steps // 10, 100)
+  schedule = optax.warmup_cosine_decay_schedule(
+    learning_rate / (warmup + 1), learning_rate, warmup, steps
+  )
+  is_matrix = functools.partial(jax.tree.map, lambda p: p.ndim > 1)
+  return optax.adamw(schedule, weight_decay=weight_decay, mask=is_matrix)
+
+
+def train(
+  student: Student,
+  data_train: DistillData,
+  data_valid: DistillData | None,
+  *,
+  key: Array,
+  steps: int = 800,
+  batch_size: int = 256,
+  learning_rate: float = 1e-3,
+  weight_decay: float = 1e-2,
+  hard_label_weight: float = 0.0,
+  eval_every: int = 50,
+  checkpoint_dir: str | None = None,
+  checkpoint_seconds: float = 10.0,
+  resume: bool = True,
+  progress: Callable[[Point], None] | None = None,
+) -> TrainResult:
+  """Trains a student and keeps the step that is nearest the teacher on the validation part.
+
+  Step s draws its batch with `fold_in(key, s)`, so a training that was interrupted and goes on
+  from its checkpoint ends in the same bits as one that was not.
+
+  Args:
+    student: what is trained; see `students.standardize`.
+    data_train: all training views.
+    data_valid: all validation views, of other clusters. None (or no examples): the last step is
+      taken, and the result says so.
+    key: PRNG key; consumed.
+    steps: optimizer steps.
+    batch_size: views a step.
+    learning_rate: the highest, see `warmup_cosine_adamw`.
+    weight_decay: see there.
+    hard_label_weight: see `distill_loss`. The step is chosen by KL to the teacher in any case.
+    eval_every: steps between two evaluations.
+    checkpoint_dir: where `last/` (while training) and `best/` (at the end) go; None: nowhere.
+    checkpoint_seconds: least time between two writes of `last`; does not change the result.
+    resume: go on from `last/` where there is one; False: start over.
+    progress: called with every new `Point`.
+
+  Returns:
+    The chosen params, their step, and the history, whole even after an interruption.
+
+  Raises:
+    InputError: data or settings that cannot be used, a loss that is not finite, or a
+      `checkpoint_dir` that holds another training.
+  """
+  plan = _Plan(steps, batch_size, learning_rate, weight_decay, hard_label_weight, eval_every)
+  _check_plan(plan)
+  data = compact(data_train, "training")
+  valid = None
+  if data_valid is not None and len(data_valid.row):
+    valid = compact(data_valid, "validation")
+  if hard_label_weight and (data.labels < 0).all():
+    raise InputError("hard_label_weight > 0 needs labels, but no training example has one")
+
+  init_key, draw_key = jax.random.split(key)
+  one_view = {"features": data.features[0], "log_probs": data.log_probs[0]}
+  state = _init(init_key, one_view, student=student, plan=plan)
+  loop = _start(state, plan)
+  if checkpoint_dir is not None:
+    inputs = (jax.random.key_data(draw_key), state.params, data, valid)
+    fingerprint = checkpoints.fingerprint(repr(plan), inputs)
+    if not resume:
+      checkpoints.clear_last(checkpoint_dir)
+    restored = checkpoints.restore_last(checkpoint_dir, fingerprint, loop)
+    loop = loop if restored is None else restored
+  data, valid = jax.tree.map(jnp.asarray, (data, valid))
+
+  done, saved = int(loop.state.step), time.monotonic()
+  if done == 0:
+    loop = _evaluate(loop, jnp.float32(0), valid, apply=student.apply)
+    _report(loop, plan, valid is not None, progress)
+  while done < steps:
+    length = min(eval_every, steps - done)
+    loop, loss = _advance(loop, data, draw_key, apply=student.apply, plan=plan, length=length)
+    loop = _evaluate(loop, loss, valid, apply=student.apply)
+    _report(loop, plan, valid is not None, progress)
+    done += length
+    due = time.monotonic() - saved >= checkpoint_seconds
+    if checkpoint_dir is not None and (due or done == steps):
+      checkpoints.save_last(checkpoint_dir, fingerprint, done, loop)
+      saved = time.monotonic()
+  if checkpoint_dir is not None:
+    checkpoints.save_best(checkpoint_dir, loop.best_params)
+  history = tuple(_point(loop, i, plan, valid is not None) for i in range(int(loop.points)))
+  chosen_by = "last step" if valid is None else "validation"
+  return TrainResult(loop.best_params, int(loop.best_step), history, chosen_by)
+
+
+@dataclass(frozen=True)
+class _Plan:
+  """The settings that decide a training's numbers; hashable, so a static argument of jit."""
+
+  steps: int
+  batch_size: int
+  learning_rate: float
+  weight_decay: float
+  hard_label_weight: float
+  eval_every: int
+
+
+class _Loop(NamedTuple):
+  """All that the loop carries, and so all that `last/` holds."""
+
+  state: TrainState
+  best_params: Params
+  best_step: Array  # int32[]
+  best_kl: Array  # float32[]
+  points: Array  # int32[], how many evaluations are behind it
+  train_loss: Array  # float32[E]
+  valid_kl: Array  # float32[E]
+
+
+def _check_plan(plan: _Plan) -> None:
+  """Raises for a setting that makes no sense."""
+  for name in ("steps", "batch_size", "eval_every"):
+    if getattr(plan, name) < 1:
+      raise InputError(f"{name} must be >= 1, got {getattr(plan, name)}")
+  if not 0 < plan.learning_rate < math.inf:
+    raise InputError(f"learning_rate must be > 0 and finite, got {plan.learning_rate}")
+  if not 0 <= plan.weight_decay < math.inf:
+    raise InputError(f"weight_decay must be >= 0 and finite, got {plan.weight_decay}")
+  if not 0 <= plan.hard_label_weight <= 1:
+    raise InputError(f"hard_label_weight must be between 0 and 1, got {plan.hard_label_weight}")
+
+
+def _distiller(student: Student, plan: _Plan) -> Distiller:
+  """The distiller of a plan."""
+  optimizer = warmup_cosine_adamw(plan.learning_rate, plan.steps, plan.weight_decay)
+  return distiller(student, optimizer, hard_label_weight=plan.hard_label_weight)
+
+
+@functools.partial(jax.jit, static_argnames=("student", "plan"))
+def _init(key: Array, one_view: Inputs, *, student: Student, plan: _Plan) -> TrainState:
+  """The state before the first step."""
+  return _distiller(student, plan).init(key, one_view)
+
+
+def _start(state: TrainState, plan: _Plan) -> _Loop:
+  """The loop before its first evaluation; no buffer twice, as all of them are donated."""
+  size = 1 + math.ceil(plan.steps / plan.eval_every)
+  return _Loop(
+    state=state,
+    best_params=jax.tree.map(jnp.copy, state.params),
+    best_step=jnp.zeros((), jnp.int32),
+    best_kl=jnp.array(jnp.inf, jnp.float32),
+    points=jnp.zeros((), jnp.int32),
+    train_loss=jnp.zeros(size, jnp.float32),
+    valid_kl=jnp.zeros(size, jnp.float32),
+  )
+
+
+@functools.partial(jax.jit, static_argnames=("apply", "plan", "length"), donate_argnames="loop")
+def _advance(
+  loop: _Loop, data: DistillData, key: Array, *, apply: Callable, plan: _Plan, length: int
+) -> tuple[_Loop, Array]:
+  """`length` steps, and their mean loss."""
+  # Only `apply` is static: students that differ in their constants share what was compiled.
+  step = _distiller(Student(None, apply), plan).step
+
+  def body(state: TrainState, _: None) -> tuple[TrainState, Array]:
+    batch = draw_batch(data, jax.random.fold_in(key, state.step), plan.batch_size)
+    state, info = step(state, batch)
+    return state, info.loss
+
+  state, losses = jax.lax.scan(body, loop.state, length=length)
+  return loop._replace(state=state), losses.mean()
+
+
+@functools.partial(jax.jit, static_argnames="apply", donate_argnames="loop")
+def _evaluate(loop: _Loop, loss: Array, valid: DistillData | None, *, apply: Callable) -> _Loop:
+  """Records the training loss and the validation KL; keeps the params if they are the best."""
+  state = loop.state
+  if valid is None:
+    valid_kl, better = jnp.float32(0), jnp.array(True)
+  else:
+    valid_kl = mean_kl(apply, state.params, valid)
+    better = valid_kl < loop.best_kl
+  return _Loop(
+    state=state,
+    best_params=jax.tree.map(functools.partial(jnp.where, better), state.params, loop.best_params),
+    best_step=jnp.where(better, state.step, loop.best_step),
+    best_kl=jnp.where(better, valid_kl, loop.best_kl),
+    points=loop.points + 1,
+    train_loss=loop.train_loss.at[loop.points].set(loss),
+    valid_kl=loop.valid_kl.at[loop.points].set(valid_kl),
+  )
+
+
+def _point(loop: _Loop, index: int, plan: _Plan, validated: bool) -> Point:
+  """The evaluation of that index."""
+  return Point(
+    step=min(index * plan.eval_every, plan.steps),
+    train_loss=float(loop.train_loss[index]) if index else None,
+    valid_kl=float(loop.valid_kl[index]) if validated else None,
+  )
+
+
+def _report(
+  loop: _Loop, plan: _Plan, validated: bool, progress: Callable[[Point], None] | None
+) -> None:
+  """Checks the newest evaluation, then shows it."""
+  point = _point(loop, int(loop.points) - 1, plan, validated)
+  for name, value in (("training loss", point.train_loss), ("validation KL", point.valid_kl)):
+    if value is not None and not math.isfinite(value):
+      raise InputError(
+        f"the {name} is {value} at step {point.step}: lower learning_rate "
+        f"(got {plan.learning_rate}) or check the features"
+      )
+  if progress is not None:
+    progress(point)

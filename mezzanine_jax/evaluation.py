@@ -1,0 +1,264 @@
+"""What a model believes over the views of a data set, and the figures that go into the results."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mezzanine_jax import clustered, divergences, gap
+from mezzanine_jax.base import Array
+
+# Half the width of a 95% interval, in standard errors.
+Z95 = 1.96
+
+
+class Beliefs(NamedTuple):
+  """A model's predictions on the views of N examples.
+
+  Attributes:
+    log_probs: float32[N, K, C], aligned; anything where the view is padding.
+    log_weights: float32[N, K], -inf is padding.
+    orbit_size: float32[N], see `Views`.
+    canonical: float32[N, C], the prediction on the canonical view.
+    is_canonical: bool[N, K], the draws that are the canonical view; none among independent
+      draws, which repeat it as often as they should.
+  """
+
+  log_probs: Array
+  log_weights: Array
+  orbit_size: Array
+  canonical: Array
+  is_canonical: Array
+
+
+class Figures(NamedTuple):
+  """Per-example figures of one model, float32[N] each; see `evaluate`."""
+
+  accuracy: Array
+  nll: Array
+  pairwise_tv: Array
+  tv_to_mean: Array
+  tv_to_mean_plugin: Array
+  jensen_shannon: Array
+  flip_rate: Array
+  tv_to_teacher: Array
+  kl_to_teacher: Array
+  squared_distance: Array
+
+
+GAP_FIGURES = ("pairwise_tv", "tv_to_mean", "tv_to_mean_plugin", "jensen_shannon", "flip_rate")
+
+
+def gather(
+    log_probs_RxC: Array,
+    canonical_row: np.ndarray,
+    row: np.ndarray,
+    log_weights: np.ndarray,
+    orbit_size: np.ndarray,
+) -> Beliefs:
+  """The beliefs that a row table holds, by the index of `engine.Rows`.
+
+  Args:
+    log_probs_RxC: float[R, C], a model's prediction on every row.
+    canonical_row: int32[N].
+    row: int32[N, K], -1 for padding.
+    log_weights: float32[N, K].
+    orbit_size: float32[N].
+  """
+  # Padding reads some row of the example, so that nothing undefined enters the arithmetic.
+  filled = np.where(row >= 0, row, canonical_row[:, None])
+  return Beliefs(
+      jnp.asarray(log_probs_RxC)[filled],
+      jnp.asarray(log_weights),
+      jnp.asarray(orbit_size),
+      jnp.asarray(log_probs_RxC)[canonical_row],
+      jnp.asarray((row == canonical_row[:, None]) & np.isfinite(orbit_size)[:, None]),
+  )
+
+
+def select(beliefs: Beliefs, examples: np.ndarray) -> Beliefs:
+  """Some of the examples."""
+  return jax.tree.map(lambda a: a[examples], beliefs)
+
+
+@jax.jit
+def teacher(beliefs: Beliefs) -> Array:
+  """log p_T[N, C]: the weighted mean belief over the views that were drawn."""
+  return jax.vmap(divergences.mixture)(beliefs.log_probs, beliefs.log_weights)
+
+
+@jax.jit
+def figures(model: Beliefs, lm: Beliefs, labels: Array) -> Figures:
+  """Every figure of every example.
+
+  The teacher is the LM's, without the canonical view's own draw (`gap.teacher_without`), the
+  same for every model that is compared.
+
+  Args:
+    model: whose figures: the LM itself, a student or a control, on the same views.
+    lm: the language model's beliefs.
+    labels: int32[N], -1 where unknown.
+
+  Returns:
+    `Figures` of float32[N]; accuracy and NLL are NaN where the label is unknown.
+  """
+
+  def one(model: Beliefs, lm: Beliefs, label: Array) -> Figures:
+    moved = gap.estimate(model.log_probs, model.log_weights, model.orbit_size, model.canonical)
+    others = (lm.log_probs, lm.log_weights, lm.orbit_size, lm.is_canonical, lm.canonical)
+    target = gap.teacher_without(*others)
+    known = label >= 0
+    return Figures(
+        accuracy=jnp.where(known, model.canonical.argmax() == label, jnp.nan),
+        nll=jnp.where(known, -model.canonical[label], jnp.nan),
+        **{name: getattr(moved, name) for name in GAP_FIGURES},
+        tv_to_teacher=divergences.tv(model.canonical, target),
+        kl_to_teacher=divergences.kl(target, model.canonical),
+        squared_distance=gap.squared_distance_to_teacher(model.canonical, *others),
+    )
+
+  return jax.vmap(one)(model, lm, labels)
+
+
+@jax.jit
+def teacher_noise(lm: Beliefs) -> Array:
+  """float32[N]: the distance a perfect student would show, see `gap.teacher_noise`."""
+  return jax.vmap(gap.teacher_noise)(
+      lm.log_probs, lm.log_weights, lm.orbit_size, lm.is_canonical
+  )
+
+
+def teacher_block(lm: Beliefs, labels: np.ndarray, clusters: Sequence[str]) -> dict[str, Any]:
+  """Accuracy and NLL of the mixture over the views, with clustered standard errors."""
+  log_probs = np.asarray(teacher(lm))
+  known = labels >= 0
+  right = log_probs.argmax(1) == labels
+  nll = -np.take_along_axis(log_probs, np.maximum(labels, 0)[:, None], 1)[:, 0]
+  names = np.asarray(clusters)[known]
+  return _with_stderr({"accuracy": right[known], "nll": nll[known]}, names)
+
+
+def model_block(
+    own: Figures, lm: Figures, noise: Array, movable: np.ndarray, clusters: Sequence[str]
+) -> dict[str, Any]:
+  """One model's block of the results, every figure with its clustered standard error.
+
+  `gap` and `tv_to_teacher` are over all examples, those that cannot move counting as no gap;
+  `..._movable` over those that can. `fidelity` is over the movable ones.
+
+  Args:
+    own: the model's figures.
+    lm: the language model's own, for fidelity.
+    noise: float32[N] of `teacher_noise`.
+    movable: bool[N].
+    clusters: N names.
+  """
+  clusters = np.asarray(clusters)
+  known = np.isfinite(own.nll)
+  block = _with_stderr(
+      {"accuracy": own.accuracy[known], "nll": own.nll[known]}, clusters[known]
+  )
+  parts = clustered.summarise({name: getattr(own, name) for name in GAP_FIGURES}, movable, clusters)
+  block["gap"], block["gap_movable"] = parts["all"], parts["movable"]
+  names = ("tv_to_teacher", "kl_to_teacher")
+  parts = clustered.summarise({name: getattr(own, name) for name in names}, movable, clusters)
+  block |= parts["all"]
+  block |= {name.replace("teacher", "teacher_movable"): v for name, v in parts["movable"].items()}
+  if own is not lm:
+    near = clustered.fidelity(own.squared_distance, lm.squared_distance, clusters, movable)
+    plain = clustered.tv_ratio(own.tv_to_teacher, lm.tv_to_teacher, noise, clusters, movable)
+    block |= {"fidelity": near.value, "fidelity_stderr": near.stderr}
+    block["tv_ratio"] = plain._asdict()
+  return block
+
+
+def verdict(
+    student: Figures, lm: Figures, constant: Figures, block: Mapping[str, Any],
+    movable: np.ndarray, clusters: Sequence[str],
+) -> list[dict[str, Any]]:
+  """Named checks of the student, each a figure with a 95% interval against its bar.
+
+  `yes` and `no` mean that the whole interval lies on that side of the bar, `unsure` that it
+  does not.
+
+  Args:
+    student: the student's figures on the test part.
+    lm: the language model's.
+    constant: those of the constant control.
+    block: the student's block, for its fidelity.
+    movable: bool[N].
+    clusters: N names.
+  """
+  names = np.asarray(clusters)
+
+  def paired(a: Array, b: Array, keep: np.ndarray) -> clustered.Estimate:
+    return clustered.paired_difference(np.asarray(a)[keep], np.asarray(b)[keep], names[keep])
+
+  known = np.isfinite(lm.accuracy)
+  near = clustered.Estimate(block["fidelity"], block["fidelity_stderr"])
+  return [
+      _check("gap_fell", "the student's gap minus the LM's is below 0",
+             paired(student.pairwise_tv, lm.pairwise_tv, movable), 0.0, below=True),
+      _check("nearer_teacher_than_single_view", "fidelity is below 1", near, 1.0, below=True),
+      _check("beats_constant", "distance to the teacher minus a constant's is below 0",
+             paired(student.tv_to_teacher, constant.tv_to_teacher, movable), 0.0, below=True),
+      _check("accuracy_kept", "the student's accuracy minus the LM's is above -0.02",
+             paired(student.accuracy, lm.accuracy, known), -0.02, below=False),
+  ]
+
+
+def gap_by_views(lm: Beliefs, clusters: Sequence[str], seed: int) -> list[dict[str, float]]:
+  """The gap as it would have been estimated from fewer views, over the movable examples.
+
+  Args:
+    lm: the language model's beliefs.
+    clusters: N names.
+    seed: draws which of an exact orbit's views come first.
+
+  Returns:
+    A list of {views, pairwise_tv, pairwise_tv_stderr, tv_to_mean_plugin, ..._stderr}.
+  """
+  movable = np.flatnonzero(np.asarray(lm.orbit_size) > 1)
+  if not len(movable):
+    return []
+  lm = select(lm, movable)
+  num_views = lm.log_weights.shape[1]
+  # Members of an exact orbit come in a fixed order; any part of them must be a random one.
+  random = np.random.default_rng(seed).random(lm.log_weights.shape)
+  order = np.argsort(np.where(np.isfinite(lm.log_weights), random, np.inf), axis=1)
+  out = []
+  for k in [2**i for i in range(1, 20) if 2**i < num_views] + [num_views]:
+    first = order[:, :k]
+    log_probs = np.take_along_axis(np.asarray(lm.log_probs), first[..., None], 1)
+    weights = np.isfinite(np.take_along_axis(np.asarray(lm.log_weights), first, 1))
+    log_weights = np.log(np.where(weights, 1 / weights.sum(1, keepdims=True), 1e-300))
+    log_weights = np.where(weights, log_weights, -np.inf).astype(np.float32)
+    moved = jax.vmap(gap.estimate)(log_probs, log_weights, lm.orbit_size, lm.canonical)
+    names = np.asarray(clusters)[movable]
+    shown = {n: getattr(moved, n) for n in ("pairwise_tv", "tv_to_mean_plugin")}
+    out.append({"views": k} | _with_stderr(shown, names))
+  return out
+
+
+def _check(
+    name: str, meaning: str, found: clustered.Estimate, bar: float, *, below: bool
+) -> dict[str, Any]:
+  """One check: whether an estimate's 95% interval lies on the right side of a bar."""
+  low, high = found.value - Z95 * found.stderr, found.value + Z95 * found.stderr
+  right, wrong = (high < bar, low > bar) if below else (low > bar, high < bar)
+  answer = "yes" if right else "no" if wrong else "unsure"
+  return {
+      "check": name, "meaning": meaning, "answer": answer, "value": found.value,
+      "stderr": found.stderr, "interval": [low, high], "bar": bar,
+  }
+
+
+def _with_stderr(values: Mapping[str, Any], clusters: np.ndarray) -> dict[str, float]:
+  """name -> mean and name_stderr -> its clustered standard error."""
+  out = {}
+  for name, v in values.items():
+    mean, stderr = clustered.mean_and_stderr(v, clusters)
+    out |= {name: mean, f"{name}_stderr": stderr}
+  return out

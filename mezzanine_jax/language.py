@@ -1,0 +1,196 @@
+"""A language model's beliefs over the views of prompts: from text examples to a filled row table."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from mezzanine_jax import designs, engine, prompts, scoring, tokenization
+from mezzanine_jax import store as store_lib
+from mezzanine_jax.base import Example, Symmetry, Views
+from mezzanine_jax.models.load import LanguageModel
+from mezzanine_jax.sentences import split_sentences
+
+
+class Prepared(NamedTuple):
+  """Text examples as prompts.
+
+  Attributes:
+    tokenized: one a text example, in order.
+    counts: what happened to the texts: truncated, not exact, without evidence, one sentence.
+  """
+
+  tokenized: list[tokenization.Tokenized]
+  counts: dict[str, int]
+
+
+class Plan(NamedTuple):
+  """What is to be run: inputs, rows in the order of the batches, batches.
+
+  Attributes:
+    xs: `Prompt` [N', ...]; the N prompts, then one ready prompt for each row of an example whose
+      segments do not tokenize alone.
+    views: `Views` [N, K].
+    rows: the distinct rows; `example` points into `xs`.
+    lengths: int[R], tokens of each row, in the rows' order.
+    batches: see `engine.plan_batches`.
+  """
+
+  xs: prompts.Prompt
+  views: Views
+  rows: engine.Rows
+  lengths: np.ndarray
+  batches: list[engine.Batch]
+
+
+def prepare(
+    examples: Sequence[Example],
+    tokenizer: Any,
+    *,
+    template: str,
+    evidence: str,
+    choices: Sequence[str],
+    max_tokens: int,
+) -> Prepared:
+  """Splits the evidence into sentences, fills the template and tokenizes by segments.
+
+  Args:
+    examples: their `x` is a dict of str fields.
+    tokenizer: the model's `tokenizers.Tokenizer`.
+    template: with `{field}` placeholders.
+    evidence: the field whose sentences may change places.
+    choices: the answers; choice c is label c.
+    max_tokens: the most tokens that prompt and answer may have together.
+
+  Raises:
+    InputError: for a template, choice or question that cannot be used.
+  """
+  parsed = tokenization.parse_template(template, evidence, list(examples[0].x))
+  texts = [tokenization.fill(parsed, e.x, split_sentences(e.x[evidence])) for e in examples]
+  cue = parsed.tail[parsed.tail.rfind("}") + 1 :]
+  made = tokenization.tokenize_prompts(tokenizer, texts, choices, cue, max_tokens)
+  return Prepared(made, {
+      "truncated_prompts": sum(t.dropped > 0 for t in made),
+      "dropped_sentences": sum(t.dropped for t in made),
+      "tokenized_as_whole_texts": sum(not t.exact for t in made),
+      "without_evidence": sum(not t.segments.sentences for t in made),
+      "one_sentence": sum(len(t.segments.sentences) == 1 for t in made),
+  })
+
+
+def plan(
+    prepared: Prepared,
+    tokenizer: Any,
+    symmetry: Symmetry,
+    keys: jax.Array,
+    num_views: np.ndarray,
+    *,
+    batch_tokens: int,
+    max_shapes: int,
+) -> Plan:
+  """Draws the views of every example and plans the distinct rows.
+
+  Args:
+    prepared: N prompts.
+    tokenizer: the model's, for prompts that have to be tokenized as whole texts.
+    symmetry: the family the views are drawn from.
+    keys: typed key array [N], see `designs.example_keys`.
+    num_views: int[N], K of each example.
+    batch_tokens: tokens of a batch.
+    max_shapes: the most shapes that are compiled.
+  """
+  tokenized = prepared.tokenized
+  xs = prompts.stack([t.prompt for t in tokenized])
+  views = _design(symmetry, xs, keys, num_views)
+  identities = jax.tree.map(np.asarray, jax.vmap(symmetry.identity)(xs))
+  rows = engine.distinct_rows(views, identities)
+  source = rows.example.copy()
+  whole = np.flatnonzero([not tokenized[n].exact for n in rows.example])
+  if len(whole):
+    orders = _segment_orders(symmetry, rows, whole, xs)
+    ready = [
+        tokenization.whole_prompt(tokenizer, tokenized[rows.example[r]], order)
+        for r, order in zip(whole, orders, strict=True)
+    ]
+    source[whole] = len(tokenized) + np.arange(len(whole))
+    xs = prompts.stack([t.prompt for t in tokenized] + ready)
+  lengths = np.asarray(xs.lengths).sum(1)[source]
+  order, batches = engine.plan_batches(lengths, batch_tokens, max_shapes)
+  rows = engine.reorder(rows._replace(example=source), order)
+  return Plan(xs, views, rows, lengths[order], batches)
+
+
+def score(
+    plan: Plan,
+    lm: LanguageModel,
+    symmetry: Symmetry,
+    path: Any,
+    fingerprint: str,
+    *,
+    embed_layer: int,
+    embed_mode: str,
+    choice_norm: str,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> store_lib.Store:
+  """Runs the rows that the store in `path` does not hold yet; see `scoring.scorer`."""
+  one = scoring.scorer(
+      lm.config, dtype=lm.dtype, embed_layer=embed_layer, embed_mode=embed_mode,
+      choice_norm=choice_norm,
+  )
+  row_fn = scoring.view_scorer(one, symmetry)
+  first = jax.tree.map(lambda a: a[0], (plan.rows.elements, plan.xs))
+  shapes = jax.eval_shape(row_fn, lm.params, *first)._asdict()
+  number = len(plan.rows.example)
+  arrays = {name: ((number, *a.shape), str(a.dtype)) for name, a in shapes.items()}
+  index = {
+      "canonical_row": plan.rows.canonical_row,
+      "row": plan.rows.row,
+      "log_weight": plan.views.log_weights,
+  }
+  store = store_lib.open_store(path, fingerprint, arrays, index)
+  engine.run(
+      row_fn, lm.params, plan.xs, plan.rows, plan.batches, store,
+      trim=prompts.trim, progress=progress,
+  )
+  return store
+
+
+def cost(plan: Plan) -> dict[str, int]:
+  """Views, distinct rows, their tokens, the tokens that were run, and compiled shapes."""
+  return {
+      "views": int(np.isfinite(plan.views.log_weights).sum() + len(plan.rows.canonical_row)),
+      "rows": len(plan.rows.example),
+      "tokens": int(plan.lengths.sum()),
+      "padded_tokens": sum(b.length * b.size for b in plan.batches),
+      "compiled_shapes": len({(b.length, b.size) for b in plan.batches}),
+  }
+
+
+def _design(
+    symmetry: Symmetry, xs: prompts.Prompt, keys: jax.Array, num_views: np.ndarray
+) -> Views:
+  """`designs.design_views` with a K for every example, padded to the largest."""
+  most, parts, where = int(num_views.max()), [], []
+  for k in np.unique(num_views):
+    at = np.flatnonzero(num_views == k)
+    drawn = designs.design_views(symmetry, jax.tree.map(lambda a, at=at: a[at], xs), keys[at], k)
+    copies = np.minimum(np.arange(most), k - 1)
+    elements = jax.tree.map(lambda a, copies=copies: a[:, copies], drawn.elements)
+    log_weights = np.pad(drawn.log_weights, ((0, 0), (0, most - k)), constant_values=-np.inf)
+    parts.append(Views(elements, log_weights, drawn.orbit_size))
+    where.append(at)
+  back = np.argsort(np.concatenate(where))
+  return jax.tree.map(lambda *a: np.concatenate(a)[back], *parts)
+
+
+def _segment_orders(
+    symmetry: Symmetry, rows: engine.Rows, which: np.ndarray, xs: prompts.Prompt
+) -> np.ndarray:
+  """int32[len(which), S]: which segment each place of these rows holds."""
+  numbered = xs._replace(
+      starts=np.broadcast_to(np.arange(xs.starts.shape[1], dtype=np.int32), xs.starts.shape)
+  )
+  taken = jax.tree.map(lambda a: a[rows.example[which]], numbered)
+  elements = jax.tree.map(lambda a: a[which], rows.elements)
+  return np.asarray(jax.vmap(symmetry.act)(elements, taken).starts)

@@ -1,0 +1,1 @@
+"""Language models: one transformer, families as data, loading of published weights."""

@@ -1,0 +1,148 @@
+"""What a model family is: data that maps published configs and weight names to the transformer."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from mezzanine_jax.errors import InputError
+from mezzanine_jax.models.transformer import TransformerConfig
+
+ROPE_TYPES = ("default", "linear", "llama3", "yarn")
+
+
+class Source(NamedTuple):
+  """Where a parameter stands in a weight file.
+
+  Attributes:
+    name: the tensor's name; `{}` stands for the layer's number.
+    transposed: whether the file holds [out, in] where the parameter is [in, out].
+    part: (i, n): the parameter is the i-th of n equal parts of the file's columns.
+    rope_pairs: whether rows of one head lie as (0, h/2, 1, h/2 + 1, ...), as GGUF files of
+      the llama architecture hold queries and keys.
+  """
+
+  name: str
+  transposed: bool = False
+  part: tuple[int, int] = (0, 1)
+  rope_pairs: bool = False
+
+
+class Family(NamedTuple):
+  """How published checkpoints of one kind map to the transformer.
+
+  Attributes:
+    config: Hugging Face config as a mapping -> TransformerConfig.
+    weights: parameter path ("layers/q/kernel") -> Source, for safetensors files.
+    prefix: start of tensor names that some checkpoints have and others leave out.
+    ignored: regular expression of tensor names that are no weights (buffers of old checkpoints).
+    gguf_weights: the same as `weights` for GGUF files; None where those are not supported.
+  """
+
+  config: Callable[[Mapping[str, Any]], TransformerConfig]
+  weights: Mapping[str, Source]
+  prefix: str
+  ignored: str
+  gguf_weights: Mapping[str, Source] | None = None
+
+
+def required(config: Mapping[str, Any], field: str) -> Any:
+  """The value of a config field that has no default.
+
+  Args:
+    config: Hugging Face config as a mapping.
+    field: name of the field.
+
+  Raises:
+    InputError: the field is missing.
+  """
+  if config.get(field) is None:
+    raise InputError(f"the model's config lacks the field {field!r}; add it to config.json")
+  return config[field]
+
+
+def refuse(config: Mapping[str, Any], **supported: Any) -> None:
+  """Checks config fields of which one value only is implemented.
+
+  Args:
+    config: Hugging Face config as a mapping; an absent field is fine.
+    **supported: field=the value that is implemented.
+
+  Raises:
+    InputError: a field has another value.
+  """
+  for field, value in supported.items():
+    got = config.get(field)
+    if got is not None and got != value:
+      raise InputError(f"{field} = {got!r} in the model's config is not supported; "
+                       f"only {value!r} is")
+
+
+def rope_frequencies(config: Mapping[str, Any],
+                     head_dim: int) -> tuple[tuple[float, ...], float]:
+  """Radians per position of every rotary pair, with the published scaling in them.
+
+  Unscaled: f_i = theta^(-2i / head_dim). "linear" divides by the factor, "llama3" (Llama 3.1) by
+  wavelength, "yarn" (Peng et al. 2023, https://arxiv.org/abs/2309.00071) along a ramp of pairs.
+
+  Args:
+    config: Hugging Face config: `rope_parameters`, or the older `rope_theta`, `rope_scaling`.
+    head_dim: size of a head.
+
+  Returns:
+    (head_dim / 2 frequencies, factor on cosines and sines).
+
+  Raises:
+    InputError: another kind of scaling.
+
+  Example:
+    >>> rope_frequencies({"rope_theta": 100.0}, 4)
+    ((1.0, 0.1), 1.0)
+  """
+  rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+  kind = rope.get("rope_type") or rope.get("type") or "default"
+  if kind not in ROPE_TYPES:
+    raise InputError(f"rope scaling of type {kind!r} is not supported; "
+                     f"supported: {', '.join(ROPE_TYPES)}")
+  refuse(config, partial_rotary_factor=1.0)
+  refuse(rope, partial_rotary_factor=1.0)
+  theta = rope.get("rope_theta") or config.get("rope_theta") or 10000.0
+  plain = [theta ** (-2 * i / head_dim) for i in range(head_dim // 2)]
+  if kind == "default":
+    return tuple(plain), 1.0
+  factor = required(rope, "factor")
+  if kind == "linear":
+    return tuple(f / factor for f in plain), 1.0
+  trained = (config.get("original_max_position_embeddings")
+             or rope.get("original_max_position_embeddings")
+             or required(config, "max_position_embeddings"))
+  if kind == "llama3":
+    low, high = required(rope, "low_freq_factor"), required(rope, "high_freq_factor")
+    turns = [trained * f / (2 * math.pi) for f in plain]  # whole turns within the trained length
+    keep = [min(max((t - low) / (high - low), 0.0), 1.0) for t in turns]
+    return tuple(k * f + (1 - k) * f / factor for k, f in zip(keep, plain, strict=True)), 1.0
+  return _yarn(rope, plain, theta, factor, trained)
+
+
+def _yarn(rope, plain, theta, factor, trained):
+  """YaRN: fast pairs keep their frequency, slow ones are divided, a ramp lies between."""
+  head_dim = 2 * len(plain)
+
+  def pair_of(turns):  # the (fractional) pair that makes so many turns within the trained length
+    return head_dim * math.log(trained / (turns * 2 * math.pi)) / (2 * math.log(theta))
+
+  first = pair_of(rope.get("beta_fast") or 32)
+  last = pair_of(rope.get("beta_slow") or 1)
+  if rope.get("truncate", True):
+    first, last = math.floor(first), math.ceil(last)
+  first, last = max(first, 0), min(last, head_dim - 1)
+  width = (last - first) or 0.001
+  keep = [1 - min(max((i - first) / width, 0.0), 1.0) for i in range(len(plain))]
+
+  def gain(weight=1.0):
+    return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+  scale = rope.get("attention_factor")
+  if scale is None:
+    mscale, whole = rope.get("mscale"), rope.get("mscale_all_dim")
+    scale = gain(mscale) / gain(whole) if mscale and whole else gain()
+  return tuple(k * f + (1 - k) * f / factor for k, f in zip(keep, plain, strict=True)), scale

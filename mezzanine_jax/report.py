@@ -1,0 +1,195 @@
+"""What a person looks at: the table on the terminal, the picture, the machine's description."""
+
+import pathlib
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import jax
+import numpy as np
+
+from mezzanine_jax.evaluation import Z95, Beliefs, teacher
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
+# What each model is called, and its colour in the pictures.
+_NAMES = {
+    "baseline": "LM, single view", "student": "student", "constant": "constant",
+    "shuffled_targets": "shuffled targets",
+}
+_COLOURS = {
+    "baseline": "#4c78a8", "student": "#e45756", "constant": "#9d9d9d",
+    "shuffled_targets": "#c9b37c",
+}
+
+
+def environment() -> dict[str, Any]:
+  """Versions, device and, where the package lies in a git checkout, its revision."""
+  here = pathlib.Path(__file__).resolve().parent
+  git = ["git", "-C", str(here), "rev-parse", "HEAD"]
+  try:
+    found = subprocess.run(git, capture_output=True, text=True, timeout=10, check=False)
+    revision = found.stdout.strip() or None
+  except (OSError, subprocess.TimeoutExpired):
+    revision = None  # no git on this machine: nothing to say
+  device = jax.devices()[0]
+  return {
+      "python": platform.python_version(),
+      "packages": {name: metadata.version(name) for name in _PACKAGES},
+      "device": device.device_kind,
+      "platform": device.platform,
+      "device_count": jax.device_count(),
+      "git_revision": revision,
+  }
+
+
+def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
+  """Prints the results: the table, the verdict, what the data and the run were."""
+  from rich.console import Console
+  from rich.table import Table
+
+  console = Console(highlight=False, soft_wrap=True)
+  models = _models(results)
+  table = Table(title=None, box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+  for column in ("", "accuracy", "NLL", "gap", "flips", "to teacher", "fidelity"):
+    table.add_column(column, justify="left" if not column else "right", no_wrap=True)
+  for name, block in [*models.items()][:1] + [("teacher", None)] + [*models.items()][1:]:
+    label = f"teacher, K={results['config']['k_test']}" if block is None else _NAMES[name]
+    block = results["teacher"] if block is None else block
+    gap = block.get("gap_movable", {})
+    table.add_row(
+        label, _pm(block, "accuracy"), _pm(block, "nll"), _pm(gap, "pairwise_tv"),
+        _pm(gap, "flip_rate", 2), _pm(block, "tv_to_teacher_movable"), _pm(block, "fidelity", 2),
+    )
+  data, test = results["data"], results["data"]["test"]
+  console.print()
+  console.print(table)
+  console.print(
+      f"\n{test['examples']} test examples, {test['movable']} of which can move: gap (pairwise"
+      "\nTV), flips, distance to the teacher (TV) and fidelity are over these. ± is one standard"
+      "\nerror, clustered by passage. Fidelity: distance of the one pass to the teacher over the"
+      "\nLM's own, 1 is no nearer than asking the LM once.\n"
+  )
+  for check in results["verdict"]:
+    low, high = check["interval"]
+    colour = {"yes": "green", "no": "red", "unsure": "yellow"}[check["answer"]]
+    interval = "not enough data" if low is None else f"95% interval {low:+.3f} to {high:+.3f}"
+    console.print(f"[{colour}]{check['answer']:>6}[/]  {check['meaning']}: {interval}")
+  for message in data["notes"].get("messages", []):
+    console.print(f"  note  {message}")
+  odd = {k.replace("_", " "): v for k, v in data["prompts"].items() if v}
+  if odd:
+    console.print("  note  prompts: " + ", ".join(f"{v} {k}" for k, v in odd.items()))
+  cost = results["cost"]
+  console.print(
+      f"\n{cost['rows']} rows of {cost['views']} views, {cost['seconds']:.0f} s to score,"
+      f" {cost['total_seconds']:.0f} s in all; {out}/ holds results.json and diagnostics.png"
+  )
+
+
+def diagnostics(results: Mapping[str, Any], lm: Beliefs, path: str | pathlib.Path) -> None:
+  """Draws `diagnostics.png`.
+
+  Gap and distance to the teacher side by side for every model with 95% intervals; canonical
+  belief against teacher belief of every movable example with the spread of its views; gap
+  against the number of views.
+
+  Args:
+    results: what `results.json` will hold.
+    lm: the language model's beliefs on the test part.
+    path: where the picture goes.
+  """
+  from matplotlib.figure import Figure
+
+  figure = Figure(figsize=(11, 8.5), layout="constrained", dpi=120)
+  (ax_gap, ax_far), (ax_scatter, ax_views) = figure.subplots(2, 2)
+  models = _models(results)
+  gaps = [block["gap_movable"] for block in models.values()]
+  _bars(ax_gap, models, gaps, "pairwise_tv", "Gap: pairwise TV between two views")
+  _bars(ax_far, models, [*models.values()], "tv_to_teacher_movable",
+        "Distance of the one pass to the teacher (TV)")
+  ax_far.axhline(models["baseline"]["tv_to_teacher_movable"] or 0, color=_COLOURS["baseline"],
+                 linewidth=1, linestyle="--")
+  _scatter(ax_scatter, results, lm)
+  _against_views(ax_views, results["gap_by_views"])
+  test = results["data"]["test"]
+  figure.suptitle(
+      f"{results['config']['lm_name']} on {results['config']['dataset']}: {test['movable']} test"
+      f" examples that can move, bars are 95% intervals", fontsize=12,
+  )
+  part = pathlib.Path(path).with_suffix(".part.png")
+  figure.savefig(part)
+  part.replace(path)
+
+
+def _models(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+  """Baseline, student and controls, in the order they are shown."""
+  return {"baseline": results["baseline"], "student": results["student"], **results["controls"]}
+
+
+def _pm(block: Mapping[str, Any], name: str, digits: int = 3) -> str:
+  """`0.123±0.004`, or nothing where the block has no such figure."""
+  value, stderr = block.get(name), block.get(f"{name}_stderr")
+  if value is None or value != value:
+    return ""
+  error = "" if stderr is None or stderr != stderr else f"±{stderr:.{digits}f}"
+  return f"{value:.{digits}f}{error}".replace("0.", ".")
+
+
+def _bars(ax, models, blocks: Sequence[Mapping[str, Any]], name: str, title: str) -> None:
+  """One bar a model with its 95% interval."""
+  values = [block[name] or 0.0 for block in blocks]
+  errors = [Z95 * (block[f"{name}_stderr"] or 0.0) for block in blocks]
+  colours = [_COLOURS[m] for m in models]
+  ax.bar(range(len(values)), values, yerr=errors, color=colours, capsize=4)
+  ax.set_xticks(range(len(values)), [_NAMES[m].replace(" ", "\n", 1) for m in models])
+  for i, (value, error) in enumerate(zip(values, errors, strict=True)):
+    ax.annotate(f"{value:.3f}", (i, value + error), ha="center", va="bottom", fontsize=9,
+                xytext=(0, 2), textcoords="offset points")
+  ax.set_title(title)
+  ax.margins(y=0.15)
+
+
+def _scatter(ax, results: Mapping[str, Any], lm: Beliefs) -> None:
+  """Canonical against teacher belief, with the spread of the views."""
+  movable = np.flatnonzero(np.asarray(lm.orbit_size) > 1)
+  choices = results["config"]["choices"].split("|")
+  mean = np.exp(np.asarray(teacher(lm)))[movable]
+  canonical = np.exp(np.asarray(lm.canonical))[movable]
+  probs = np.exp(np.asarray(lm.log_probs))[movable]
+  real = np.isfinite(np.asarray(lm.log_weights))[movable]
+  # Two choices: the belief in the last one; more: in the teacher's first choice.
+  choice = np.full(len(movable), 1) if len(choices) == 2 else mean.argmax(1)
+  at = np.arange(len(movable))
+  x, y = canonical[at, choice], mean[at, choice]
+  views = probs[at, :, choice]
+  low = np.where(real, views, np.inf).min(1, initial=np.inf)
+  high = np.where(real, views, -np.inf).max(1, initial=-np.inf)
+  spread = [np.maximum(y - low, 0), np.maximum(high - y, 0)]
+  ax.errorbar(x, y, yerr=spread, fmt="o", markersize=3, linewidth=0.7, alpha=0.6,
+              color=_COLOURS["baseline"], ecolor="#b0b0b0")
+  ends = [min(low.min(initial=1), x.min(initial=1)), max(high.max(initial=0), x.max(initial=0))]
+  ax.plot(ends, ends, color="black", linewidth=0.8)
+  what = f"p({choices[1].strip()})" if len(choices) == 2 else "p(the teacher's first choice)"
+  ax.set_xlabel(f"{what} on the canonical view")
+  ax.set_ylabel(f"{what} of the teacher; line: all views")
+  ax.set_title("Every movable example: one pass against the mean")
+
+
+def _against_views(ax, rows: Sequence[Mapping[str, float]]) -> None:
+  """The gap as estimated from fewer views."""
+  views = [row["views"] for row in rows]
+  for name, label, style in (
+      ("pairwise_tv", "pairwise TV (unbiased)", "o-"),
+      ("tv_to_mean_plugin", "TV to the mean of the K views (plug-in, grows with K)", "s--"),
+  ):
+    ax.errorbar(views, [row[name] for row in rows], capsize=3, fmt=style, markersize=4,
+                yerr=[Z95 * (row[f"{name}_stderr"] or 0) for row in rows], label=label)
+  if rows:
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(views, [str(v) for v in views])
+    ax.set_ylim(bottom=0)
+    ax.legend(frameon=False, fontsize=9)
+  ax.set_xlabel("views K")
+  ax.set_title("Gap of the LM against the number of views")

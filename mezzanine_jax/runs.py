@@ -1,0 +1,122 @@
+"""A run's `--out` folder: begun, continued, finished, or somebody else's."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mezzanine_jax import store as store_lib
+from mezzanine_jax.errors import InputError
+
+CONFIG, RESULTS, STORE, STUDENT = "config.json", "results.json", "views.zarr", "student"
+DIAGNOSTICS = "diagnostics.png"
+
+
+class Folder(NamedTuple):
+  """An `--out` folder that may be used.
+
+  Attributes:
+    path: the folder; it need not exist yet.
+    record: what `config.json` says or will say.
+    results: the results of a finished run, else None.
+  """
+
+  path: pathlib.Path
+  record: dict[str, Any]
+  results: dict[str, Any] | None
+
+
+def look(out: str | pathlib.Path, recipe: str, config: Any) -> Folder:
+  """Looks whether a run may use the folder; writes nothing.
+
+  Fields of the configuration that change speed only may differ from those of a run that is
+  continued.
+
+  Args:
+    out: the folder.
+    recipe: the recipe's name.
+    config: its configuration, a dataclass of `config.option` fields.
+
+  Raises:
+    InputError: if the folder is a file, holds another run, or holds other files.
+  """
+  path = pathlib.Path(out)
+  record = {"recipe": recipe, "config": dataclasses.asdict(config)}
+  if path.exists() and not path.is_dir():
+    raise InputError(f"--out {str(out)!r} is a file; give a folder")
+  if not path.is_dir() or not any(path.iterdir()):
+    return Folder(path, record, None)
+  if not (path / CONFIG).is_file():
+    raise InputError(f"--out {str(out)!r} holds other files; give an empty or a new folder")
+  found = _read(path / CONFIG)
+  for name in [*record["config"], *found.get("config", {})]:
+    a, b = (r.get("config", {}).get(name) for r in (found, record))
+    if a != b and not _is_runtime(config, name):
+      raise InputError(
+          f"--out {str(out)!r} holds another run ({name} was {a!r}, now {b!r}); give another"
+          " folder, or the same settings to continue it"
+      )
+  if found.get("recipe") != recipe:
+    raise InputError(f"--out {str(out)!r} holds a run of {found.get('recipe')!r}, not {recipe!r}")
+  results = _read(path / RESULTS) if (path / RESULTS).is_file() else None
+  return Folder(path, found, results)
+
+
+def begin(folder: Folder, fingerprint: str) -> None:
+  """Makes the folder and writes `config.json`, or checks that the data and weights are the same.
+
+  Args:
+    folder: from `look`.
+    fingerprint: of everything that changes the numbers.
+
+  Raises:
+    InputError: if the folder's run had other data or weights, or the folder cannot be written.
+  """
+  before = folder.record.get("fingerprint", fingerprint)
+  if before != fingerprint:
+    raise InputError(
+        f"--out {str(folder.path)!r} holds a run on other data, weights or version of this"
+        " package; give another folder"
+    )
+  try:
+    folder.path.mkdir(parents=True, exist_ok=True)
+    write_json(folder.path / CONFIG, folder.record | {"fingerprint": fingerprint})
+  except OSError as error:
+    raise InputError(f"--out {str(folder.path)!r} cannot be written: {error.strerror}") from error
+
+
+def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> dict[str, Any]:
+  """Writes indented JSON, whole or not at all, and returns it; NaN and infinity become null."""
+  plain = _plain(value)
+  store_lib.write_text(path, json.dumps(plain, indent=1, allow_nan=False) + "\n")
+  return plain
+
+
+def _plain(value: Any) -> Any:
+  """The value with JSON's types only."""
+  if isinstance(value, Mapping):
+    return {str(k): _plain(v) for k, v in value.items()}
+  if isinstance(value, list | tuple):
+    return [_plain(v) for v in value]
+  if hasattr(value, "item"):
+    value = value.item()
+  if isinstance(value, float) and not (abs(value) < float("inf")):
+    return None
+  return value
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+  """A JSON object, or a sentence about the file."""
+  try:
+    value = json.loads(path.read_text())
+  except ValueError as error:
+    raise InputError(f"{path} is damaged ({error}); give another --out folder") from error
+  if not isinstance(value, dict):
+    raise InputError(f"{path} is damaged (not an object); give another --out folder")
+  return value
+
+
+def _is_runtime(config: Any, name: str) -> bool:
+  """Whether the field changes speed only."""
+  return any(f.name == name and f.metadata["runtime"] for f in dataclasses.fields(config))

@@ -1,0 +1,220 @@
+"""Students: small models that answer from what ONE pass over ONE view gives.
+
+`inputs` is a dict: `features[D]` (pooled hidden states) and `log_probs[C]` (the view's own answer).
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mezzanine_jax.base import Array, Params
+from mezzanine_jax.config import did_you_mean
+from mezzanine_jax.errors import InputError
+
+Inputs = dict[str, Any]
+
+
+class Student(NamedTuple):
+  """A model of one view, as a pair of pure functions.
+
+  Attributes:
+    init: `(key, inputs) -> params`, a dict of collections: `params["params"]` is trained,
+      `params["constants"]` (where there is one) is saved with the student and never trained.
+    apply: `(params, inputs) -> log_probs[C]`, normalised, for one example; `jax.vmap` batches it.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> inputs = {"features": jnp.ones(3), "log_probs": jnp.log(jnp.array([0.5, 0.5]))}
+    >>> student = linear_head(num_choices=2)
+    >>> params = student.init(jax.random.key(0), inputs)
+    >>> jnp.exp(student.apply(params, inputs)).tolist()
+    [0.5, 0.5]
+  """
+
+  init: Callable[[Array, Inputs], Params]
+  apply: Callable[[Params, Inputs], Array]
+
+
+class _Head(nn.Module):
+  """Standardised features through `depth` hidden layers to log-probs."""
+
+  num_choices: int
+  hidden: int = 0
+  depth: int = 0
+
+  @nn.compact
+  def __call__(self, inputs: Inputs) -> Array:
+    features = inputs["features"].astype(jnp.float32)
+    shift = self.variable("constants", "shift", jnp.zeros, features.shape, jnp.float32)
+    scale = self.variable("constants", "scale", jnp.ones, features.shape, jnp.float32)
+    x = (features - shift.value) * scale.value
+    for i in range(self.depth):
+      x = nn.gelu(nn.Dense(self.hidden, name=f"hidden_{i}")(x))
+    # Zeros at the start: the untrained student is uniform whatever the features.
+    logits = nn.Dense(self.num_choices, kernel_init=nn.initializers.zeros, name="out")(x)
+    return nn.log_softmax(logits)
+
+
+def linear_head(num_choices: int) -> Student:
+  """A linear student: `log_softmax(W z + b)` of the standardised features `z`.
+
+  Args:
+    num_choices: C >= 2.
+
+  Returns:
+    The student; it starts uniform.
+
+  Raises:
+    InputError: fewer than two choices.
+  """
+  _at_least("num_choices", num_choices, 2)
+  module = _Head(num_choices)
+  return Student(module.init, module.apply)
+
+
+def mlp_head(num_choices: int, hidden: int = 512, depth: int = 1) -> Student:
+  """An MLP student: `depth` layers of `gelu(W z + b)`, then log-softmax.
+
+  Args:
+    num_choices: C >= 2.
+    hidden: width of the hidden layers.
+    depth: how many hidden layers.
+
+  Returns:
+    The student; it starts uniform.
+
+  Raises:
+    InputError: a setting that is too small.
+  """
+  _at_least("num_choices", num_choices, 2)
+  _at_least("hidden", hidden, 1)
+  _at_least("depth", depth, 1)
+  module = _Head(num_choices, hidden, depth)
+  return Student(module.init, module.apply)
+
+
+def constant_student(log_probs: Array) -> Student:
+  """The control that gives the same answer to everything: most often the mean teacher.
+
+  Args:
+    log_probs: float32[C], normalised; see `distill.mean_teacher`.
+
+  Returns:
+    A student with nothing to train.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> student = constant_student(jnp.log(jnp.array([0.25, 0.75])))
+    >>> params = student.init(jax.random.key(0), {})
+    >>> jnp.exp(student.apply(params, {})).tolist()
+    [0.25, 0.75]
+  """
+  constants = {"log_probs": jnp.asarray(log_probs, jnp.float32)}
+
+  def init(key: Array, inputs: Inputs) -> Params:
+    del key, inputs
+    return {"params": {}, "constants": constants}
+
+  def apply(params: Params, inputs: Inputs) -> Array:
+    del inputs
+    return params["constants"]["log_probs"]
+
+  return Student(init, apply)
+
+
+def standardize(student: Student, mean: Array, std: Array) -> Student:
+  """The same student on standardised features: `z = (features - mean) / std`.
+
+  The two constants become part of what `init` returns (`params["constants"]`), so they are saved
+  with the student, and `apply` of saved params needs no wrapping. A feature that does not vary
+  (std of 0, or lost in float32's rounding of its mean) is switched off: its `z` is 0 always.
+
+  Args:
+    student: one with `shift` and `scale` among its constants (`linear_head`, `mlp_head`).
+    mean: float[D], over the training views; see `distill.feature_moments`.
+    std: float[D], over the same.
+
+  Returns:
+    The student whose `init` puts the constants in.
+
+  Raises:
+    InputError: mean or std not finite, or std negative.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> student = standardize(linear_head(2), jnp.array([1.0, 5.0]), jnp.array([2.0, 0.0]))
+    >>> params = student.init(jax.random.key(0), {"features": jnp.zeros(2)})
+    >>> params["constants"]["scale"].tolist()
+    [0.5, 0.0]
+  """
+  mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
+  if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std >= 0).all()):
+    raise InputError("the features' mean and std must be finite and std >= 0: check the features")
+  varies = std > np.maximum(1e-6 * np.abs(mean), 1e-30)  # below: 1 / std overflows float32
+  scale = np.divide(1.0, std, out=np.zeros_like(std), where=varies)
+
+  def init(key: Array, inputs: Inputs) -> Params:
+    params = student.init(key, inputs)
+    moments = {"shift": jnp.asarray(mean, jnp.float32), "scale": jnp.asarray(scale, jnp.float32)}
+    return {**params, "constants": {**params["constants"], **moments}}
+
+  return Student(init, student.apply)
+
+
+STUDENTS: dict[str, Callable[..., Student]] = {"linear": linear_head, "mlp": mlp_head}
+
+
+def make_student(name: str, **settings: Any) -> Student:
+  """The student of a config's name and settings.
+
+  Args:
+    name: a key of `STUDENTS`.
+    **settings: arguments of its factory; `num_choices` is always needed.
+
+  Returns:
+    The student.
+
+  Raises:
+    InputError: an unknown name or setting, or a setting's value that is not allowed.
+
+  Example:
+    >>> student = make_student("mlp", num_choices=2, hidden=8)
+  """
+  if name not in STUDENTS:
+    raise InputError(f"unknown student {name!r}{did_you_mean(name, STUDENTS)}")
+  allowed = list(inspect.signature(STUDENTS[name]).parameters)
+  for setting in settings:
+    if setting not in allowed:
+      hint = did_you_mean(setting, allowed)
+      raise InputError(f"unknown setting {setting!r} of student {name!r}{hint}")
+  if "num_choices" not in settings:
+    raise InputError(f"student {name!r} needs num_choices")
+  return STUDENTS[name](**settings)
+
+
+def predict_rows(
+  apply: Callable[[Params, Inputs], Array], params: Params, inputs: Inputs, block: int = 1024
+) -> Array:
+  """The student on every row of a table, a block at a time.
+
+  Args:
+    apply: `Student.apply`.
+    params: the student's.
+    inputs: dict of arrays [R, ...].
+    block: rows at once, which bounds the memory.
+
+  Returns:
+    float32[R, C].
+  """
+  return jax.lax.map(lambda row: apply(params, row), inputs, batch_size=block)
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+  """Raises unless `value` is an integer >= `least`."""
+  if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+    raise InputError(f"{name} must be an integer >= {least}, got {value!r}")

@@ -1,0 +1,150 @@
+"""From the answers of a dataset to labels: no is 0, yes is 1, others by a label map."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mezzanine_jax.errors import InputError
+
+LabelMap = str | Mapping[Any, int] | Sequence[Any]
+_SAME = {"true": "yes", "false": "no"}
+_BOOLEAN = {"no": 0, "yes": 1}
+
+
+def answer_text(answer: Any) -> str | None:
+  """Folds an answer to the text that label maps are looked up with.
+
+  Args:
+    answer: a bool, a whole number or a text.
+
+  Returns:
+    Lower case without outer white space, `yes`/`no` for `true`/`false`; None for other types.
+
+  Example:
+    >>> answer_text(True), answer_text(" No "), answer_text(3.0), answer_text(None)
+    ('yes', 'no', '3', None)
+  """
+  if isinstance(answer, bool):
+    return "yes" if answer else "no"
+  if isinstance(answer, float) and answer.is_integer():
+    answer = int(answer)
+  if isinstance(answer, int):
+    return str(answer)
+  if isinstance(answer, str):
+    text = " ".join(answer.casefold().split())
+    return _SAME.get(text, text)
+  return None
+
+
+def parse_label_map(label_map: LabelMap) -> dict[str, int]:
+  """Reads a label map in any of its forms.
+
+  Args:
+    label_map: the answers in the order of their labels, as a list or with commas between them,
+      or a mapping from answer to label, also as JSON.
+
+  Returns:
+    From `answer_text` to label; the labels are 0 .. C-1 with C >= 2.
+
+  Raises:
+    InputError: the map is malformed, names an answer twice or leaves a label out.
+
+  Example:
+    >>> parse_label_map("no, yes"), parse_label_map('{"false": 0, "true": 1}')
+    ({'no': 0, 'yes': 1}, {'no': 0, 'yes': 1})
+  """
+  form = 'the answers in the order of their labels ("no,yes") or JSON ({"no": 0, "yes": 1})'
+  given = label_map
+  if isinstance(given, str) and given.strip().startswith("{"):
+    try:
+      given = json.loads(given)
+    except ValueError as error:
+      raise InputError(f"label_map {label_map!r} is not valid JSON: give {form}") from error
+  elif isinstance(given, str):
+    given = given.split(",")
+  if hasattr(given, "items"):
+    pairs = list(given.items())
+  elif isinstance(given, Sequence):
+    pairs = [(answer, label) for label, answer in enumerate(given)]
+  else:
+    raise InputError(f"label_map must be {form}, got {label_map!r}")
+  result: dict[str, int] = {}
+  for answer, label in pairs:
+    text = answer_text(answer)
+    if not text:
+      raise InputError(f"label_map {label_map!r} holds the answer {answer!r}: give {form}")
+    if isinstance(label, bool) or not isinstance(label, int):
+      raise InputError(f"label_map gives {answer!r} the label {label!r}: labels are 0, 1, ...")
+    if result.setdefault(text, label) != label:
+      raise InputError(f"label_map {label_map!r} names the answer {text!r} twice: name it once")
+  if set(result.values()) != set(range(max(2, len(set(result.values()))))):
+    raise InputError(
+      f"label_map {label_map!r} must use every label from 0 on, and at least two: give {form}"
+    )
+  return result
+
+
+def to_labels(
+  answers: Sequence[Any],
+  names: Sequence[str],
+  field: str,
+  label_map: dict[str, int] | None,
+  own_names: Sequence[str] | None = None,
+) -> tuple[list[int], int]:
+  """Turns answers into labels.
+
+  Args:
+    answers: one answer an example.
+    names: the examples' ids, for messages.
+    field: the answers' field, for messages.
+    label_map: a parsed map, or None.
+    own_names: names the dataset gives its labels, where the answers are indices into them.
+
+  Returns:
+    The labels, and how many there are (C).
+
+  Raises:
+    InputError: an answer is missing, not in the map, or needs a map where none is given.
+  """
+  if own_names is not None:
+    indices = answers
+    answers = [
+      own_names[index] if isinstance(index, int) and 0 <= index < len(own_names) else None
+      for index in indices
+    ]
+    if label_map is None and None not in answers:
+      return list(indices), len(own_names)
+  texts = [answer_text(answer) for answer in answers]
+  for answer, text, name in zip(answers, texts, names, strict=True):
+    if answer is None or text == "" or answer != answer:
+      raise InputError(
+        f"example {name!r} (rows count from 0) has no answer in field {field!r}: "
+        "remove such rows from the dataset"
+      )
+    if text is None:
+      raise InputError(
+        f"field {field!r} of example {name!r} holds {_short(answer)}: an answer must be a bool, "
+        "a whole number or a text"
+      )
+  used = _BOOLEAN if label_map is None else label_map
+  strange: dict[str, str] = {}
+  for answer, text, name in zip(answers, texts, names, strict=True):
+    if text not in used:
+      strange.setdefault(_short(answer), name)
+  if strange and label_map is None:
+    shown = ", ".join(sorted(strange)[:5]) + (", ..." if len(strange) > 5 else "")
+    raise InputError(
+      f"field {field!r} holds {shown}, which is neither yes/no nor true/false: give label_map, "
+      "the answers in the order of their labels with commas between them"
+    )
+  for answer, name in strange.items():
+    raise InputError(
+      f"the answer {answer} of example {name!r} is not in label_map ({', '.join(used)}): add it"
+    )
+  return [used[text] for text in texts], len(set(used.values()))
+
+
+def _short(value: Any) -> str:
+  """A value for a message, cut where it is long."""
+  text = repr(value)
+  return text if len(text) <= 60 else text[:57] + "..."

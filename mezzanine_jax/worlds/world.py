@@ -1,0 +1,60 @@
+"""What every world returns, and the choices all of them make in the same way."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from mezzanine_jax.base import Example
+from mezzanine_jax.errors import InputError
+
+
+class World(NamedTuple):
+  """Examples to learn from and examples to be judged by.
+
+  Attributes:
+    train: the training examples; `x` is a dict of str fields.
+    test: the test examples; none shares its cluster with a training example.
+    num_labels: how many labels there are (C); choice c of a prompt is label c.
+    notes: what happened to the data, ready for JSON: `asked`, `available` and `used` examples
+      of each split, dropped rows with the reason, unusual examples, `messages` for the reader.
+    digests: SHA-256 (hex) of each split's used examples, `{"train": ..., "test": ...}`.
+  """
+
+  train: list[Example]
+  test: list[Example]
+  num_labels: int
+  notes: dict[str, Any]
+  digests: dict[str, str]
+
+
+def digest(examples: Sequence[Example]) -> str:
+  """SHA-256 over the examples' ids, fields and labels, in their order.
+
+  Args:
+    examples: examples whose `x` is a dict of str fields.
+
+  Returns:
+    64 hexadecimal digits, the same on every machine.
+
+  Example:
+    >>> digest([Example("train:0", {"question": "why?"}, 1, "c")])[:8]
+    '9343c91d'
+  """
+  state = hashlib.sha256()
+  for example in examples:
+    record = [example.id, example.x, example.label]
+    state.update(json.dumps(record, sort_keys=True, separators=(",", ":")).encode() + b"\n")
+  return state.hexdigest()
+
+
+def stable_hash(*parts: object) -> str:
+  """SHA-256 (hex) of some values' text: an order and a name that no library version changes."""
+  return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()
+
+
+def check_counts(n_train: int, n_test: int) -> None:
+  """Raises `InputError` where a number of examples asked for is not a whole number >= 1."""
+  for name, count in (("n_train", n_train), ("n_test", n_test)):
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+      raise InputError(f"{name} must be a whole number >= 1, got {count!r}")

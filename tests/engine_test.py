@@ -1,0 +1,169 @@
+"""Rows, batches and what is written: the engine agrees with plain vmap, and continues."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import random_prompt
+
+from mezzanine_jax import designs, engine, prompts, transforms
+from mezzanine_jax import store as store_lib
+from mezzanine_jax.errors import InputError
+from mezzanine_jax.symmetries import segment_order
+
+SYMMETRY = segment_order()
+
+
+class Result(NamedTuple):
+  log_probs: jax.Array
+
+
+def _predict(params, prompt):
+  """Depends on order: each token weighs by its place."""
+  tokens, length = prompts.pack(prompt)
+  place = jnp.arange(tokens.shape[0])
+  embedded = jnp.where(place < length, params[tokens] / (1.0 + place), 0.0)
+  return jax.nn.log_softmax(jnp.stack([embedded.sum(), 0.3]))
+
+
+def _row(params, element, prompt):
+  return Result(_predict(params, SYMMETRY.act(element, prompt)))
+
+
+@pytest.fixture(scope="module")
+def data():
+  rng = np.random.default_rng(0)
+  xs = prompts.stack([random_prompt(rng, sentences=n, longest=9) for n in (0, 1, 2, 3, 4, 6, 3, 5)])
+  keys = designs.example_keys(jax.random.key(0), [f"e{n}" for n in range(8)])
+  views = designs.design_views(SYMMETRY, xs, keys, 6)
+  params = jnp.asarray(rng.normal(size=64), jnp.float32)
+  identities = np.asarray(jax.vmap(SYMMETRY.identity)(xs))
+  return xs, views, params, identities
+
+
+def _score(data, path, *, batch_tokens=64, max_shapes=8, row=_row, progress=lambda n: None):
+  xs, views, params, identities = data
+  rows = engine.distinct_rows(views, identities)
+  lengths = np.asarray(xs.lengths).sum(1)[rows.example]
+  order, batches = engine.plan_batches(lengths, batch_tokens, max_shapes)
+  rows = engine.reorder(rows, order)
+  number = len(rows.example)
+  arrays = {"log_probs": ((number, 2), "float32")}
+  index = {"canonical_row": rows.canonical_row, "row": rows.row, "log_weight": views.log_weights}
+  store = store_lib.open_store(path, "f", arrays, index)
+  ran = engine.run(
+      row, params, xs, rows, batches, store, trim=prompts.trim, progress=progress
+  )
+  return rows, store, ran
+
+
+def test_every_distinct_view_is_one_row(data):
+  _, views, _, identities = data
+  rows = engine.distinct_rows(views, identities)
+  pairs = {(int(n), rows.elements[r].tobytes()) for r, n in enumerate(rows.example)}
+  assert len(pairs) == len(rows.example)
+  for n in range(8):
+    np.testing.assert_array_equal(rows.elements[rows.canonical_row[n]], identities[n])
+    assert rows.example[rows.canonical_row[n]] == n
+    for k in range(6):
+      real = np.isfinite(views.log_weights[n, k])
+      assert (rows.row[n, k] >= 0) == real
+      if real:
+        np.testing.assert_array_equal(rows.elements[rows.row[n, k]], views.elements[n, k])
+
+
+def test_the_engine_agrees_with_jit_vmap_marginalize(data, tmp_path):
+  xs, views, params, _ = data
+  rows, store, ran = _score(data, tmp_path / "v")
+  assert ran == len(rows.example) and store_lib.done_rows(store).all()
+  log_probs = store_lib.read(store, "log_probs")
+
+  @jax.jit
+  def plain(views, xs):
+    one = transforms.view_log_probs(_predict, SYMMETRY)
+    return jax.vmap(one, (None, 0, 0))(params, views, xs)
+
+  expected = np.asarray(plain(views, xs))
+  used = rows.row >= 0
+  np.testing.assert_allclose(log_probs[rows.row[used]], expected[used], atol=1e-6)
+  canonical = jax.vmap(_predict, (None, 0))(params, xs)
+  np.testing.assert_allclose(log_probs[rows.canonical_row], canonical, atol=1e-6)
+
+
+@pytest.mark.parametrize(("batch_tokens", "max_shapes"), [(1, 1), (40, 2), (4096, 8)])
+def test_results_do_not_depend_on_the_batches(data, tmp_path, batch_tokens, max_shapes):
+  rows, store, _ = _score(data, tmp_path / "a")
+  other, again, _ = _score(
+      data, tmp_path / "b", batch_tokens=batch_tokens, max_shapes=max_shapes
+  )
+  a, b = (store_lib.read(s, "log_probs") for s in (store, again))
+  used = rows.row >= 0
+  np.testing.assert_allclose(a[rows.row[used]], b[other.row[used]], atol=1e-6)
+
+
+def test_a_stopped_run_continues_to_the_same_bits(data, tmp_path):
+  _, whole, total = _score(data, tmp_path / "whole", batch_tokens=40)
+
+  class Stop(Exception):
+    pass
+
+  seen = []
+
+  def stop(n):
+    seen.append(n)
+    if len(seen) == 3:
+      raise Stop
+
+  with pytest.raises(Stop):
+    _score(data, tmp_path / "v", batch_tokens=40, progress=stop)
+  finished = sum(seen)
+  _, store, ran = _score(data, tmp_path / "v", batch_tokens=40)
+  assert 0 < ran == total - finished
+  np.testing.assert_array_equal(
+      store_lib.read(store, "log_probs"), store_lib.read(whole, "log_probs")
+  )
+
+
+def test_a_result_that_is_not_finite_is_refused(data, tmp_path):
+  xs, views, params, identities = data
+  with pytest.raises(InputError, match="log_probs of example .* is not finite"):
+    _score((xs, views, params.at[:].set(jnp.nan), identities), tmp_path / "v")
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("batch_tokens", "max_shapes"), [(256, 1), (512, 3), (2048, 8)])
+def test_batches_cover_all_rows_and_fit(seed, batch_tokens, max_shapes):
+  rng = np.random.default_rng(seed)
+  lengths = rng.integers(1, 200, 300)
+  order, batches = engine.plan_batches(lengths, batch_tokens, max_shapes)
+  assert sorted(order.tolist()) == list(range(300))
+  assert [b.start for b in batches] == [0, *(b.stop for b in batches[:-1])]
+  assert batches[-1].stop == 300
+  for b in batches:
+    assert lengths[order[b.start : b.stop]].max() <= b.length
+    assert 0 < b.stop - b.start <= b.size
+    assert b.size == 1 or b.size * b.length <= batch_tokens
+  assert len({(b.length, b.size) for b in batches}) <= max_shapes
+
+
+def test_more_shapes_pad_less():
+  lengths = np.random.default_rng(0).integers(1, 500, 20_000)
+  padded = [
+      sum(b.length * b.size for b in engine.plan_batches(lengths, 2048, shapes)[1])
+      for shapes in (1, 3, 8)
+  ]
+  assert padded[0] > 1.5 * padded[1] > 1.5 * padded[2] * 0.9
+  assert padded[2] < 1.15 * lengths.sum()  # eight even buckets pad by an eighth
+
+
+def test_plan_of_nothing_is_nothing():
+  order, batches = engine.plan_batches(np.zeros(0, int), 64)
+  assert len(order) == 0 and batches == []
+
+
+@pytest.mark.parametrize("field", ["batch_tokens", "max_shapes"])
+def test_unusable_plans_are_refused(field):
+  with pytest.raises(InputError, match=f"{field} must be >= 1, got 0"):
+    engine.plan_batches(np.array([3]), **{"batch_tokens": 8, field: 0})

@@ -1,0 +1,107 @@
+"""Makes the golden files: tiny random models and what PyTorch `transformers` computes with them.
+
+Run from the root of the repository, where torch is installed:
+  python tests/goldens/make_goldens.py
+Each file holds the weights under their Hugging Face names, `golden.*` arrays, and the config.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+SIZES = dict(vocab_size=100, hidden_size=16, intermediate_size=24, num_hidden_layers=3,
+             num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64)
+LLAMA3 = dict(rope_type="llama3", rope_theta=100.0, factor=4.0, low_freq_factor=1.0,
+              high_freq_factor=4.0, original_max_position_embeddings=32)
+YARN = dict(rope_type="yarn", rope_theta=100.0, factor=4.0, original_max_position_embeddings=16)
+CONFIGS: dict[str, dict[str, Any]] = {
+    "gpt2": dict(model_type="gpt2", vocab_size=100, n_embd=16, n_layer=3, n_head=4,
+                 n_positions=64),
+    "gpt2_untied": dict(model_type="gpt2", vocab_size=100, n_embd=16, n_layer=3, n_head=2,
+                        n_positions=64, n_inner=24, tie_word_embeddings=False,
+                        activation_function="relu"),
+    "llama": dict(SIZES, model_type="llama", tie_word_embeddings=True, rope_parameters=dict(
+        rope_type="default", rope_theta=100.0)),
+    "llama_untied": dict(SIZES, model_type="llama", tie_word_embeddings=False,
+                         rope_parameters=LLAMA3, attention_bias=True, mlp_bias=True),
+    "llama_linear": dict(SIZES, model_type="llama", num_key_value_heads=1, rope_parameters=dict(
+        rope_type="linear", rope_theta=1000.0, factor=2.0)),
+    "mistral": dict(SIZES, model_type="mistral", sliding_window=4, head_dim=8),
+    "qwen2": dict(SIZES, model_type="qwen2", tie_word_embeddings=True, rope_parameters=YARN),
+    "qwen3": dict(SIZES, model_type="qwen3", head_dim=8),
+}
+CHOICES = ((5, 17, 80), (42,))  # token ids
+
+
+class Golden(NamedTuple):
+  """A tiny model and its reference values."""
+
+  config: dict[str, Any]
+  weights: dict[str, np.ndarray]
+  tokens: np.ndarray  # int32[T]
+  hidden: np.ndarray  # float32[L + 1, T, D]
+  choice_log_probs: np.ndarray  # float32[C], of CHOICES behind the tokens
+
+
+def compute(name: str, seed: int = 0, num_tokens: int = 12) -> Golden:
+  """Runs PyTorch on random weights of one of CONFIGS."""
+  import torch
+  import transformers
+
+  settings = dict(CONFIGS[name])
+  config = transformers.AutoConfig.for_model(settings.pop("model_type"), **settings)
+  model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+  model = model.float().eval()
+  draw = np.random.default_rng(seed)
+  with torch.no_grad():
+    # Norms and biases too: nothing may hide at 0 or 1. Much larger matrices would lift PyTorch's
+    # own float32 rounding (against float64) above the tolerance of the comparison.
+    for parameter in model.parameters():
+      values = draw.normal(size=tuple(parameter.shape)) * (0.3 if parameter.ndim > 1 else 0.2)
+      shift = parameter.mean().round() if parameter.ndim == 1 else 0.0
+      parameter.copy_(torch.tensor(values, dtype=torch.float32) + shift)
+    tokens = draw.integers(0, config.vocab_size, num_tokens).astype(np.int32)
+
+    def run(ids):
+      return model(torch.tensor(ids, dtype=torch.long)[None], output_hidden_states=True)
+
+    hidden = torch.stack(run(tokens).hidden_states)[:, 0].numpy()
+    log_probs = []
+    for choice in CHOICES:
+      logits = run([*tokens.tolist(), *choice]).logits[0, num_tokens - 1:-1]
+      picked = torch.log_softmax(logits, -1)[torch.arange(len(choice)), list(choice)]
+      log_probs.append(picked.sum().item())
+  weights = {key: value.numpy() for key, value in model.state_dict().items()}
+  if config.tie_word_embeddings:
+    del weights["lm_head.weight"]
+  return Golden(config.to_dict(), weights, tokens, hidden, np.array(log_probs, np.float32))
+
+
+def write(golden: Golden, path: Path) -> None:
+  """Saves a golden as one safetensors file, the config in its metadata."""
+  from safetensors.numpy import save_file
+
+  extra = {"golden.tokens": golden.tokens, "golden.hidden": golden.hidden,
+           "golden.choice_log_probs": golden.choice_log_probs}
+  arrays = {key: np.ascontiguousarray(value) for key, value in (golden.weights | extra).items()}
+  save_file(arrays, path, {"config": json.dumps(golden.config)})
+
+
+def read(path: Path) -> Golden:
+  """Loads a golden."""
+  from safetensors import safe_open
+
+  with safe_open(path, framework="numpy") as file:
+    arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    config = json.loads(file.metadata()["config"])
+  own = {key: arrays.pop(f"golden.{key}") for key in ("tokens", "hidden", "choice_log_probs")}
+  return Golden(config, arrays, **own)
+
+
+if __name__ == "__main__":
+  for each in CONFIGS:
+    target = Path(__file__).parent / f"{each}.safetensors"
+    write(compute(each), target)
+    print(target.name, target.stat().st_size)

@@ -1,0 +1,44 @@
+"""Prompts as arrays: packing, stacking, trimming."""
+
+import jax
+import numpy as np
+import pytest
+from conftest import random_prompt
+
+from mezzanine_jax import prompts
+from mezzanine_jax.symmetries import segment_order
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pack_concatenates_segments_in_their_order(seed):
+  rng = np.random.default_rng(seed)
+  prompt = random_prompt(rng, sentences=5, pad=3)
+  order = np.concatenate([[0], 1 + rng.permutation(5), [6]])
+  acted = segment_order().act(order, prompt)
+  tokens, length = jax.jit(prompts.pack)(acted)
+  pieces = [
+      prompt.tokens[prompt.starts[s] : prompt.starts[s] + prompt.lengths[s]] for s in order
+  ]
+  expected = np.concatenate(pieces)
+  assert int(length) == len(expected)
+  np.testing.assert_array_equal(tokens[: len(expected)], expected)
+  assert not np.any(tokens[len(expected) :])
+
+
+def test_stack_pads_and_keeps_every_prompt():
+  rng = np.random.default_rng(0)
+  many = [random_prompt(rng, sentences=n) for n in (0, 1, 4)]
+  stacked = prompts.stack(many)
+  tokens, lengths = jax.vmap(prompts.pack)(stacked)
+  for n, prompt in enumerate(many):
+    alone, length = prompts.pack(prompt)
+    assert int(lengths[n]) == int(length)
+    np.testing.assert_array_equal(tokens[n, : int(length)], alone[: int(length)])
+
+
+def test_trim_cuts_padding_only():
+  prompt = prompts.stack([random_prompt(np.random.default_rng(0), pad=9)])
+  _, length = jax.vmap(prompts.pack)(prompt)
+  short = prompts.trim(prompt, int(length[0]))
+  before, after = jax.vmap(prompts.pack)(prompt)[0], jax.vmap(prompts.pack)(short)[0]
+  np.testing.assert_array_equal(after[0], before[0, : int(length[0])])
