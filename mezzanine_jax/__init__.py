@@ -1,4 +1,4 @@
-"""Measure how far a model's answer moves over views that should not change it, and distill the mean."""
+"""Measure how far an answer moves over views that should not change it; distill the mean."""
 
 from mezzanine_jax.base import Example, PredictFn, Symmetry, Views
 from mezzanine_jax.errors import InputError

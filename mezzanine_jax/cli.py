@@ -53,7 +53,7 @@ def _run_recipe(argv: list[str]) -> int:
       f" Recipes: {', '.join(RECIPES)}. `mezzanine run RECIPE --help` lists every field.",
   )
   first.add_argument("--config", metavar="FILE", help="Python file with get_config()")
-  first.add_argument("--out", metavar="DIR", default=None, help="folder of the run (default: out/RECIPE)")
+  first.add_argument("--out", metavar="DIR", help="folder of the run (default: out/RECIPE)")
   # A recipe comes first or not at all: the value of a field is never taken for one.
   named = argv[:1] if argv and not argv[0].startswith("-") else []
   known, rest = first.parse_known_args(argv[len(named) :])
@@ -93,8 +93,8 @@ def _parser(first: argparse.ArgumentParser, recipe: str, module) -> argparse.Arg
   )
   group = parser.add_argument_group("fields")
   for field in dataclasses.fields(module.Config):
-    allowed = ", ".join(field.metadata["one_of"])
-    text = f"{field.metadata['help']}{f' ({allowed})' if allowed else ''}; default {field.default!r}"
+    allowed = f" ({', '.join(field.metadata['one_of'])})" if field.metadata["one_of"] else ""
+    text = f"{field.metadata['help']}{allowed}; default {field.default!r}"
     kind = config_lib.type_name(field)
     group.add_argument(f"--{field.name}", metavar=kind, help=text.replace("%", "%%"))
   return parser

@@ -1,6 +1,6 @@
 """The engine: distinct (example, view) pairs become rows, rows become batches of few shapes."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -32,7 +32,7 @@ class Rows(NamedTuple):
 
 
 class Batch(NamedTuple):
-  """Consecutive rows `start:stop`, run as `size` rows of `length` tokens (filled up with copies)."""
+  """Rows `start:stop`, run as `size` rows of `length` tokens (filled up with copies)."""
 
   start: int
   stop: int
@@ -52,10 +52,8 @@ def distinct_rows(views: Views, identities: Element) -> Rows:
       lambda first, rest: np.concatenate([np.asarray(first)[:, None], np.asarray(rest)], 1),
       identities, views.elements,
   )
-  columns = [
-      np.ascontiguousarray(leaf).reshape(num * (k + 1), -1).view(np.uint8).reshape(num * (k + 1), -1)
-      for leaf in [np.repeat(np.arange(num), k + 1), *jax.tree.leaves(joined)]
-  ]
+  leaves = [np.repeat(np.arange(num), k + 1), *jax.tree.leaves(joined)]
+  columns = [np.ascontiguousarray(a).reshape(num * (k + 1), -1).view(np.uint8) for a in leaves]
   used = np.concatenate([np.ones((num, 1), bool), np.isfinite(views.log_weights)], 1).reshape(-1)
   keys = np.concatenate(columns, 1)[used]
   _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)

@@ -1,4 +1,4 @@
-"""A language model's beliefs over the views of prompts: from text examples to a filled row table."""
+"""A language model's beliefs over the views of prompts: from text to a filled row table."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -8,8 +8,7 @@ import numpy as np
 
 from mezzanine_jax import designs, engine, prompts, scoring, tokenization
 from mezzanine_jax import store as store_lib
-from mezzanine_jax.base import Example, Symmetry, Views
-from mezzanine_jax.models.load import LanguageModel
+from mezzanine_jax.base import Example, Params, Symmetry, Views
 from mezzanine_jax.sentences import split_sentences
 
 
@@ -123,24 +122,27 @@ def plan(
 
 def score(
     plan: Plan,
-    lm: LanguageModel,
-    symmetry: Symmetry,
+    row_fn: Callable[..., scoring.Scores],
+    params: Params,
     path: Any,
     fingerprint: str,
-    *,
-    embed_layer: int,
-    embed_mode: str,
-    choice_norm: str,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> store_lib.Store:
-  """Runs the rows that the store in `path` does not hold yet; see `scoring.scorer`."""
-  one = scoring.scorer(
-      lm.config, dtype=lm.dtype, embed_layer=embed_layer, embed_mode=embed_mode,
-      choice_norm=choice_norm,
-  )
-  row_fn = scoring.view_scorer(one, symmetry)
+  """Runs the rows that the store in `path` does not hold yet.
+
+  Args:
+    plan: from `plan`.
+    row_fn: `(params, element, prompt) -> Scores`, see `scoring.view_scorer`.
+    params: the language model's.
+    path: the store's folder.
+    fingerprint: of everything that changes the numbers.
+    progress: called with the number of rows whenever some are done.
+
+  Returns:
+    The store, every row done.
+  """
   first = jax.tree.map(lambda a: a[0], (plan.rows.elements, plan.xs))
-  shapes = jax.eval_shape(row_fn, lm.params, *first)._asdict()
+  shapes = jax.eval_shape(row_fn, params, *first)._asdict()
   number = len(plan.rows.example)
   arrays = {name: ((number, *a.shape), str(a.dtype)) for name, a in shapes.items()}
   index = {
@@ -150,8 +152,8 @@ def score(
   }
   store = store_lib.open_store(path, fingerprint, arrays, index)
   engine.run(
-      row_fn, lm.params, plan.xs, plan.rows, plan.batches, store,
-      trim=prompts.trim, progress=progress,
+      row_fn, params, plan.xs, plan.rows, plan.batches, store, trim=prompts.trim,
+      progress=progress,
   )
   return store
 

@@ -50,7 +50,7 @@ class Tokenized(NamedTuple):
 
 
 def parse_template(template: str, evidence: str, fields: Sequence[str]) -> Template:
-  """Cuts a template such as `"Passage: {passage}\\nQuestion: {question}\\nAnswer:"` at its evidence.
+  """Cuts a template such as `"Passage: {passage}\\nQuestion: {question}\\nAnswer:"` in two.
 
   Args:
     template: text with `{field}` placeholders; `{evidence}` among them exactly once.
@@ -180,13 +180,11 @@ def tokenize_prompts(
     kept.append(text._replace(sentences=list(text.sentences[:count])))
     ids.append((head, sentences[:count], tail))
 
-  found = _ragged(tokenizer, [_neighbours(t) for t in kept])
+  found = _ragged(tokenizer, [_neighbours(*text) for text in kept])
   out = []
   for n, text in enumerate(kept):
     head, sentences, tail = ids[n]
-    pairs = [head + a + b for a, b in itertools.permutations(sentences, 2)]
-    pairs += [head + a + tail for a in sentences] + [head + a for a in sentences] + [head + tail]
-    exact = found[n] == pairs
+    exact = found[n] == _neighbours(head, sentences, tail)
     if not exact:  # whole texts may be a token longer at every boundary
       count = _how_many_fit(sentences, left[n] - len(sentences))
       sentences, text = sentences[:count], text._replace(sentences=text.sentences[:count])
@@ -216,11 +214,10 @@ def whole_prompt(
   return make_prompt([tokens], [FIXED], choices, base.choice_chars)
 
 
-def _neighbours(text: Segments) -> list[str]:
-  """Every text whose tokens prove that the segments may stand beside each other."""
-  head, sentences, tail = text
+def _neighbours(head, sentences, tail) -> list:
+  """The joins, of texts or of token lists, that show whether segments may stand side by side."""
   pairs = [head + a + b for a, b in itertools.permutations(sentences, 2)]
-  return pairs + [head + a + tail for a in sentences] + [head + a for a in sentences] + [head + tail]
+  return pairs + [x for a in sentences for x in (head + a, head + a + tail)] + [head + tail]
 
 
 def _how_many_fit(sentences: Sequence[Sequence[int]], room: int) -> int:

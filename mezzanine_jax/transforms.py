@@ -1,12 +1,11 @@
-"""Transformations of a predict function: draw views, score them, average them, measure their gap."""
+"""Transformations of a predict function: views of it, their average, their gap."""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from mezzanine_jax import divergences
-from mezzanine_jax import gap
+from mezzanine_jax import divergences, gap
 from mezzanine_jax.base import Array, Params, PredictFn, Symmetry, Views, X
 from mezzanine_jax.errors import InputError
 

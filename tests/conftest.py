@@ -1,5 +1,6 @@
 """Fixtures that more than one test file uses: tiny tokenizers and prompts."""
 
+import json
 import pathlib
 
 import numpy as np
@@ -103,3 +104,35 @@ def random_prompt(rng, sentences=3, vocab=40, longest=4, choice_lengths=(1, 2), 
   choices = [np.arange(1, n + 1) + 7 * c for c, n in enumerate(choice_lengths)]
   prompt = make_prompt(segments, [0] + [1] * sentences + [0], choices, [3, 2])
   return prompt._replace(tokens=np.pad(prompt.tokens, (0, pad)))
+
+
+@pytest.fixture(scope="session")
+def tiny_lm(tmp_path_factory) -> str:
+  """A folder with a random GPT-2 of two layers whose answers depend on the order of its input."""
+  from safetensors.numpy import save_file
+
+  folder = tmp_path_factory.mktemp("tiny_lm")
+  tokenizer = byte_level_bpe()
+  tokenizer.save(str(folder / "tokenizer.json"))
+  width, vocab = 32, tokenizer.get_vocab_size()
+  config = {
+      "model_type": "gpt2", "vocab_size": vocab, "n_positions": 512, "n_embd": width,
+      "n_layer": 2, "n_head": 2, "layer_norm_epsilon": 1e-5, "activation_function": "gelu_new",
+  }
+  (folder / "config.json").write_text(json.dumps(config))
+  rng = np.random.default_rng(0)
+  weights = {"wte.weight": (vocab, width), "wpe.weight": (512, width)}
+  for layer in ("h.0.", "h.1."):
+    weights |= {
+        layer + "attn.c_attn.weight": (width, 3 * width), layer + "attn.c_attn.bias": (3 * width,),
+        layer + "attn.c_proj.weight": (width, width), layer + "attn.c_proj.bias": (width,),
+        layer + "mlp.c_fc.weight": (width, 4 * width), layer + "mlp.c_fc.bias": (4 * width,),
+        layer + "mlp.c_proj.weight": (4 * width, width), layer + "mlp.c_proj.bias": (width,),
+    }
+  weights = {k: rng.normal(0, 0.3, shape).astype(np.float32) for k, shape in weights.items()}
+  for norm in ("h.0.ln_1", "h.0.ln_2", "h.1.ln_1", "h.1.ln_2", "ln_f"):
+    weights |= {
+        norm + ".weight": np.ones(width, np.float32), norm + ".bias": np.zeros(width, np.float32)
+    }
+  save_file(weights, folder / "model.safetensors")
+  return str(folder)

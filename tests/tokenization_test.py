@@ -121,4 +121,5 @@ def test_unusable_templates_are_refused(template, message):
 
 
 def test_braces_in_the_data_are_data():
-  assert _segments(question="is {passage} {x} odd").tail.startswith("\nQuestion: is {passage} {x} odd")
+  question = "is {passage} {x} odd"
+  assert _segments(question=question).tail == f"\nQuestion: {question}\nAnswer:"

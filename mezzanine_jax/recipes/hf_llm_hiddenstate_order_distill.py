@@ -1,11 +1,11 @@
-"""Distill a causal LM's belief, averaged over sentence orders, into a head on its hidden states.
+"""Distill an LM's belief, averaged over views, into a head on its hidden states.
 
 1. Questions about passages, as prompts; the passage's sentences may change places.
 2. Every example's canonical prompt and K of its views go through the LM once each.
-3. The teacher is the mean belief over the views; a head on the hidden states learns it from any
-   one view.
-4. On unseen passages: how far LM, student and two controls move over the views, and how far
-   they are from the teacher.
+3. The teacher is the mean belief over the views; a head on the hidden states learns it
+   from any one view.
+4. On unseen passages: how far LM, student and two controls move over the views, and how
+   far they are from the teacher.
 """
 
 import dataclasses
@@ -20,7 +20,17 @@ import jax.numpy as jnp
 import numpy as np
 
 import mezzanine_jax
-from mezzanine_jax import checkpoints, designs, distill, evaluation, language, report, runs, students
+from mezzanine_jax import (
+    checkpoints,
+    designs,
+    distill,
+    evaluation,
+    language,
+    report,
+    runs,
+    scoring,
+    students,
+)
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.config import option
@@ -70,7 +80,7 @@ class Config:
   depth: int = option(1, "hidden layers of the mlp", at_least=1)
   steps: int = option(800, "optimizer steps", at_least=1)
   batch_size: int = option(256, "views a step", at_least=1)
-  learning_rate: float = option(1e-3, "highest learning rate", at_least=0.0)
+  learning_rate: float = option(1e-3, "highest learning rate", at_least=1e-9)
   weight_decay: float = option(1e-2, "of the weights", at_least=0.0)
   hard_label_weight: float = option(
       0.0, "share of the labels' cross-entropy in the loss", at_least=0.0, at_most=1.0)
@@ -101,6 +111,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
     return folder.results
 
   # Everything that can be wrong with the input shows before anything is written.
+  symmetry = make_symmetry(config.symmetry, **dataclasses.asdict(config))
   world = _load_world(config)
   choices = config.choices.split("|")
   if world.num_labels > len(choices):
@@ -108,9 +119,15 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
         f"the data has {world.num_labels} labels, but choices {config.choices!r} are"
         f" {len(choices)}; give one choice a label, split at |"
     )
-  symmetry = make_symmetry(config.symmetry, **dataclasses.asdict(config))
-  with bar("loading the language model") as _:
+  with bar("loading the language model"):
     lm = load_lm(config.lm_name, config.dtype)
+  row_fn = scoring.view_scorer(
+      scoring.scorer(
+          lm.config, dtype=lm.dtype, embed_layer=config.embed_layer,
+          embed_mode=config.embed_mode, choice_norm=config.choice_norm,
+      ),
+      symmetry,
+  )
   examples = world.train + world.test
   prepared = language.prepare(
       examples, lm.tokenizer, template=config.template, evidence="passage", choices=choices,
@@ -139,9 +156,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   scoring_started = time.monotonic()
   with bar("scoring views", len(plan.rows.example)) as advance:
     store = language.score(
-        plan, lm, symmetry, folder.path / runs.STORE, fingerprint,
-        embed_layer=config.embed_layer, embed_mode=config.embed_mode,
-        choice_norm=config.choice_norm, progress=advance,
+        plan, row_fn, lm.params, folder.path / runs.STORE, fingerprint, progress=advance
     )
   cost = language.cost(plan)
   cost["seconds"] = time.monotonic() - scoring_started

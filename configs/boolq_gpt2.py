@@ -1,0 +1,22 @@
+"""Example D as published: BoolQ from the hub, GPT-2, a head on the last hidden state.
+
+    mezzanine run --config configs/boolq_gpt2.py --out out/boolq_gpt2
+
+About 22,000 rows of GPT-2 (124M). Not run yet: it needs a machine that can reach the hub.
+"""
+
+import ml_collections
+
+
+def get_config():
+  return ml_collections.ConfigDict({
+      "recipe": "hf_llm_hiddenstate_order_distill",
+      "dataset": "boolq",
+      "n_train": 2048,
+      "n_test": 512,
+      "lm_name": "gpt2",
+      "embed_layer": -1,
+      "embed_mode": "last",
+      "k_train": 8,
+      "k_test": 16,
+  })

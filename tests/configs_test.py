@@ -1,0 +1,44 @@
+"""Every configuration file resolves, and runs at a tiny size."""
+
+import json
+import pathlib
+
+import pytest
+
+from mezzanine_jax import config as config_lib
+from mezzanine_jax.recipes import get_recipe
+
+CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
+TINY = {"n_train": 6, "n_test": 3, "k_train": 2, "k_test": 2, "steps": 4, "eval_every": 2,
+        "batch_size": 4, "hidden": 4, "max_shapes": 1, "batch_tokens": 1024}
+
+
+@pytest.fixture(scope="module")
+def boolq(tmp_path_factory) -> str:
+  """A folder shaped like BoolQ."""
+  folder = tmp_path_factory.mktemp("data") / "boolq"
+  folder.mkdir()
+  for split, count in (("train", 6), ("validation", 3)):
+    rows = [
+        {"passage": f"Item {split} {i} is red. It has {i} wheels. Ann owns it.",
+         "question": f"does item {i} have {i} wheels", "answer": i % 2 == 0}
+        for i in range(count)
+    ]
+    (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+  return str(folder)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_it_runs(path, tiny_lm, boolq, tmp_path):
+  found = config_lib.read_file(path)
+  recipe = get_recipe(found.pop("recipe"))
+  local = {"dataset": boolq} if found.get("world", "hf_qa") == "hf_qa" else {}
+  tiny = TINY | local | {"lm_name": tiny_lm, "dtype": "float32", "max_length": 512}
+  results = recipe.run(config_lib.resolve(recipe.Config, found, tiny), tmp_path / "out")
+  assert results["cost"]["rows"] > 0
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_its_docstring_gives_the_command(path):
+  text = path.read_text().split('"""')[1]
+  assert f"mezzanine run --config configs/{path.name}" in text

@@ -1,0 +1,170 @@
+"""Example D at a tiny size: what it leaves, what continues it, what it refuses."""
+
+import contextlib
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from mezzanine_jax import checkpoints, students
+from mezzanine_jax.errors import InputError
+from mezzanine_jax.recipes import hf_llm_hiddenstate_order_distill as recipe
+
+SIZES = {"n_train": 12, "n_test": 6, "k_train": 2, "k_test": 3, "steps": 20, "eval_every": 5,
+         "batch_size": 8, "hidden": 8, "max_shapes": 2, "batch_tokens": 512}
+
+
+@pytest.fixture(scope="module")
+def config(tiny_lm):
+  return recipe.Config(world="evidence_qa", dataset="evidence_qa", lm_name=tiny_lm, **SIZES)
+
+
+@pytest.fixture(scope="module")
+def finished(config, tmp_path_factory):
+  out = tmp_path_factory.mktemp("run") / "out"
+  return out, recipe.run(config, out)
+
+
+def _without_clock(results):
+  """The results but for what differs from one machine or hour to another."""
+  kept = {k: v for k, v in results.items() if k != "environment"}
+  clock = ("seconds", "views_per_second", "total_seconds", "peak_rss_mb")
+  kept["cost"] = {k: v for k, v in results["cost"].items() if k not in clock}
+  return kept
+
+
+def test_the_folder_holds_what_a_run_leaves(finished, config):
+  out, results = finished
+  assert sorted(p.name for p in out.iterdir()) == [
+      "config.json", "diagnostics.png", "results.json", "student", "views.zarr"
+  ]
+  assert json.loads((out / "results.json").read_text()) == results
+  written = json.loads((out / "config.json").read_text())
+  assert written["config"] == dataclasses.asdict(config) == results["config"]
+
+
+def test_every_figure_has_its_standard_error(finished):
+  _, results = finished
+  blocks = [results["baseline"], results["student"], *results["controls"].values()]
+  for block in blocks:
+    for part in (block["gap"], block["gap_movable"]):
+      names = {n for n in part if not n.endswith("_stderr")}
+      assert names == {
+          "pairwise_tv", "tv_to_mean", "tv_to_mean_plugin", "jensen_shannon", "flip_rate"
+      }
+      assert {f"{n}_stderr" for n in names} <= set(part)
+    for name in ("accuracy", "nll", "tv_to_teacher", "kl_to_teacher", "tv_to_teacher_movable"):
+      assert np.isfinite(block[name]) and np.isfinite(block[f"{name}_stderr"])
+  assert {"fidelity", "fidelity_stderr", "tv_ratio"} <= set(results["student"])
+  assert {c["check"] for c in results["verdict"]} == {
+      "gap_fell", "nearer_teacher_than_single_view", "beats_constant", "accuracy_kept"
+  }
+  assert 0 < results["baseline"]["choice_mass"] < 1
+  assert results["controls"]["constant"]["gap"]["pairwise_tv"] == 0
+  assert results["baseline"]["gap"]["pairwise_tv"] > 0.001  # this model's answers do move
+
+
+def test_cost_counts_what_was_run(finished):
+  _, results = finished
+  cost = results["cost"]
+  assert cost["views"] == 12 * 3 + 6 * 4
+  assert cost["rows"] <= cost["views"] and cost["tokens"] <= cost["padded_tokens"]
+  assert cost["compiled_shapes"] <= 2
+
+
+def test_a_finished_run_is_shown_again(finished, config, monkeypatch):
+  out, results = finished
+  monkeypatch.setattr(recipe, "load_lm", None)  # nothing is loaded any more
+  assert recipe.run(config, out) == results
+
+
+def test_runtime_fields_may_differ(finished, config):
+  out, results = finished
+  assert recipe.run(dataclasses.replace(config, batch_tokens=64), out) == results
+
+
+def test_other_settings_are_refused(finished, config):
+  out, _ = finished
+  with pytest.raises(InputError, match="holds another run .k_train was 2, now 3."):
+    recipe.run(dataclasses.replace(config, k_train=3), out)
+
+
+def test_other_weights_are_refused(finished, config, monkeypatch, tmp_path):
+  out, _ = finished
+  record = json.loads((out / "config.json").read_text())
+  (tmp_path / "config.json").write_text(json.dumps(record | {"fingerprint": "another"}))
+  with pytest.raises(InputError, match="other data, weights or version"):
+    recipe.run(config, tmp_path)
+
+
+class _Stop(Exception):
+  pass
+
+
+@pytest.mark.parametrize(("title", "calls"), [
+    ("scoring views", 2), ("training the student", 3), ("training the control", 1),
+])
+def test_a_stopped_run_continues_to_the_same_figures(
+    finished, config, tmp_path, monkeypatch, title, calls
+):
+  _, results = finished
+  out, real = tmp_path / "out", recipe.bar
+
+  @contextlib.contextmanager
+  def bar(shown, total=None):
+    with real(shown, total) as advance:
+      left = [calls]
+
+      def counted(n=1):
+        advance(n)
+        left[0] -= 1
+        if shown == title and left[0] == 0:
+          raise _Stop
+
+      yield counted
+
+  monkeypatch.setattr(recipe, "bar", bar)
+  with pytest.raises(_Stop):
+    recipe.run(config, out)
+  assert not (out / "results.json").exists()
+  monkeypatch.setattr(recipe, "bar", real)
+  assert _without_clock(recipe.run(config, out)) == _without_clock(results)
+
+
+def test_the_saved_student_can_be_used_again(finished):
+  out, results = finished
+  params, meta = checkpoints.load_student(out / "student")
+  student = students.make_student(
+      meta["name"], num_choices=meta["num_choices"], **meta["settings"]
+  )
+  features = np.zeros(meta["feature_size"], np.float32)
+  log_probs = student.apply(params, {"features": features, "log_probs": np.zeros(2)})
+  np.testing.assert_allclose(np.exp(log_probs).sum(), 1, rtol=1e-5)
+  assert meta["config"] == results["config"]
+
+
+def test_one_passage_only_is_refused(config, tiny_lm, tmp_path):
+  rows = [{"passage": "A b. C d.", "question": f"is it {i}", "answer": i % 2 == 0}
+          for i in range(6)]
+  for split, part in (("train", rows[:4]), ("validation", rows[4:])):
+    lines = [json.dumps(r | {"passage": r["passage"] + split}) for r in part]
+    (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
+  local = dataclasses.replace(config, world="hf_qa", dataset=str(tmp_path))
+  with pytest.raises(InputError, match="all training examples are about one passage"):
+    recipe.run(local, tmp_path / "out")
+
+
+def test_passages_that_cannot_move(config, tmp_path):
+  """One-sentence, empty and non-ASCII passages: no gap, no crash, counted."""
+  passages = ["Только одно предложение.", "", "Un café.", "One sentence only", "🙂", "x. "] * 2
+  rows = [{"passage": p + "y" * i, "question": "", "answer": i % 2 == 0}
+          for i, p in enumerate(passages)]
+  for split, part in (("train", rows[:8]), ("validation", rows[8:])):
+    (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, part)))
+  local = dataclasses.replace(config, world="hf_qa", dataset=str(tmp_path))
+  results = recipe.run(local, tmp_path / "out")
+  assert results["data"]["test"]["movable"] == 0
+  assert results["baseline"]["gap"]["pairwise_tv"] == 0
+  assert results["student"]["fidelity"] is None
+  assert {c["check"]: c["answer"] for c in results["verdict"]}["gap_fell"] == "unsure"
