@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import importlib.util
 import math
 import pathlib
 import types
@@ -68,23 +67,27 @@ def read_file(path: str | pathlib.Path) -> dict[str, Any]:
   """What `get_config()` of a configuration file returns, as a plain dict (`recipe` among it).
 
   Raises:
-    InputError: if the file is missing, cannot be run, or has no `get_config`.
+    InputError: if the file is missing, fails, or has no `get_config` that returns fields.
   """
   path = pathlib.Path(path)
   if not path.is_file():
     raise InputError(f"configuration file {str(path)!r} does not exist")
-  spec = importlib.util.spec_from_file_location("mezzanine_config", path)
-  if spec is None:
+  if path.suffix != ".py":
     raise InputError(f"configuration file {str(path)!r} must be a Python file (.py)")
-  module = importlib.util.module_from_spec(spec)
+  module = types.ModuleType("mezzanine_config")
+  module.__file__ = str(path)
   try:
-    spec.loader.exec_module(module)
-    config = module.get_config()
-  except AttributeError as error:
-    raise InputError(f"configuration file {str(path)!r} has no get_config(): {error}") from error
-  except (SyntaxError, ImportError, NameError, TypeError) as error:
-    raise InputError(f"configuration file {str(path)!r} cannot be run: {error}") from error
-  return dict(config)
+    # Not imported: that would leave bytecode beside the file, and may find an older one's.
+    exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+    if not hasattr(module, "get_config"):
+      raise InputError(f"configuration file {str(path)!r} has no get_config()")
+    return dict(module.get_config())
+  except InputError:
+    raise
+  except Exception as error:  # the file is the user's program: whatever goes wrong is told
+    raise InputError(
+        f"configuration file {str(path)!r} cannot be used: {type(error).__name__}: {error}"
+    ) from error
 
 
 def did_you_mean(name: str, allowed: typing.Iterable[str]) -> str:

@@ -127,7 +127,7 @@ def score(
     path: Any,
     fingerprint: str,
     progress: Callable[[int], None] = lambda rows: None,
-) -> store_lib.Store:
+) -> tuple[store_lib.Store, int]:
   """Runs the rows that the store in `path` does not hold yet.
 
   Args:
@@ -139,7 +139,7 @@ def score(
     progress: called with the number of rows whenever some are done.
 
   Returns:
-    The store, every row done.
+    The store, every row done, and how many rows were run now.
   """
   first = jax.tree.map(lambda a: a[0], (plan.rows.elements, plan.xs))
   shapes = jax.eval_shape(row_fn, params, *first)._asdict()
@@ -151,11 +151,11 @@ def score(
       "log_weight": plan.views.log_weights,
   }
   store = store_lib.open_store(path, fingerprint, arrays, index)
-  engine.run(
+  ran = engine.run(
       row_fn, params, plan.xs, plan.rows, plan.batches, store, trim=prompts.trim,
       progress=progress,
   )
-  return store
+  return store, ran
 
 
 def cost(plan: Plan) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import pathlib
 import platform
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -16,7 +17,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tok
 # What each model is called, and its colour in the pictures.
 _NAMES = {
     "baseline": "LM, single view", "student": "student", "constant": "constant",
-    "shuffled_targets": "shuffled targets",
+    "shuffled_targets": "shuffled",
 }
 _COLOURS = {
     "baseline": "#4c78a8", "student": "#e45756", "constant": "#9d9d9d",
@@ -48,11 +49,14 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
   """Prints the results: the table, the verdict, what the data and the run were."""
   from rich.console import Console
   from rich.table import Table
+  from rich.text import Text
 
-  console = Console(highlight=False, soft_wrap=True)
+  # Texts of the data are printed as they are, and the table is whole on any terminal.
+  console = Console(highlight=False, markup=False, emoji=False)
+  console.width = max(console.width, 80)
   models = _models(results)
   table = Table(title=None, box=None, pad_edge=False, header_style="bold", padding=(0, 1))
-  for column in ("", "accuracy", "NLL", "gap", "flips", "to teacher", "fidelity"):
+  for column in ("", "accuracy", "NLL", "gap", "flips", "distance", "fidelity"):
     table.add_column(column, justify="left" if not column else "right", no_wrap=True)
   for name, block in [*models.items()][:1] + [("teacher", None)] + [*models.items()][1:]:
     label = f"teacher, K={results['config']['k_test']}" if block is None else _NAMES[name]
@@ -60,32 +64,43 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
     gap = block.get("gap_movable", {})
     table.add_row(
         label, _pm(block, "accuracy"), _pm(block, "nll"), _pm(gap, "pairwise_tv"),
-        _pm(gap, "flip_rate", 2), _pm(block, "tv_to_teacher_movable"), _pm(block, "fidelity", 2),
+        _pm(gap, "flip_rate", 2), _pm(block, "tv_to_teacher_movable"), _pm(block, "fidelity"),
     )
   data, test = results["data"], results["data"]["test"]
   console.print()
   console.print(table)
   console.print(
       f"\n{test['examples']} test examples, {test['movable']} of which can move: gap (pairwise"
-      "\nTV), flips, distance to the teacher (TV) and fidelity are over these. ± is one standard"
-      "\nerror, clustered by passage. Fidelity: distance of the one pass to the teacher over the"
-      "\nLM's own, 1 is no nearer than asking the LM once.\n"
+      " TV), flips, distance to the teacher (TV) and fidelity are over these. ± is one standard"
+      " error, clustered by passage. Fidelity: distance of the one pass to the teacher over the"
+      " LM's own, 1 is no nearer than asking the LM once. Controls: the constant always answers"
+      " the mean teacher, the shuffled one learned from other examples' targets.\n"
   )
+  checks, notes = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
+  checks.add_column(justify="right", min_width=6)
+  checks.add_column()
+  checks.add_column("95% interval", justify="right", no_wrap=True)
+  checks.show_header = True
   for check in results["verdict"]:
     low, high = check["interval"]
+    interval = "not enough data" if low is None else f"{low:+.3f} to {high:+.3f}"
     colour = {"yes": "green", "no": "red", "unsure": "yellow"}[check["answer"]]
-    interval = "not enough data" if low is None else f"95% interval {low:+.3f} to {high:+.3f}"
-    console.print(f"[{colour}]{check['answer']:>6}[/]  {check['meaning']}: {interval}")
+    checks.add_row(Text(check["answer"], colour), check["meaning"], interval)
+  console.print(checks)
+  notes.add_column(justify="right", min_width=6)
   for message in data["notes"].get("messages", []):
-    console.print(f"  note  {message}")
+    notes.add_row("note", message)
   odd = {k.replace("_", " "): v for k, v in data["prompts"].items() if v}
   if odd:
-    console.print("  note  prompts: " + ", ".join(f"{v} {k}" for k, v in odd.items()))
+    notes.add_row("note", "prompts: " + ", ".join(f"{v} {k}" for k, v in odd.items()))
+  console.print(notes)
   cost = results["cost"]
   console.print(
       f"\n{cost['rows']} rows of {cost['views']} views, {cost['seconds']:.0f} s to score,"
-      f" {cost['total_seconds']:.0f} s in all; {out}/ holds results.json and diagnostics.png"
+      f" {cost['total_seconds']:.0f} s in all"
   )
+  # A path that is cut cannot be copied.
+  console.print(f"results.json and diagnostics.png are in {out}", soft_wrap=True)
 
 
 def diagnostics(results: Mapping[str, Any], lm: Beliefs, path: str | pathlib.Path) -> None:
@@ -109,14 +124,15 @@ def diagnostics(results: Mapping[str, Any], lm: Beliefs, path: str | pathlib.Pat
   _bars(ax_gap, models, gaps, "pairwise_tv", "Gap: pairwise TV between two views")
   _bars(ax_far, models, [*models.values()], "tv_to_teacher_movable",
         "Distance of the one pass to the teacher (TV)")
-  ax_far.axhline(models["baseline"]["tv_to_teacher_movable"] or 0, color=_COLOURS["baseline"],
-                 linewidth=1, linestyle="--")
+  ax_far.axhline(_floats([models["baseline"]], "tv_to_teacher_movable")[0],
+                 color=_COLOURS["baseline"], linewidth=1, linestyle="--")
   _scatter(ax_scatter, results, lm)
   _against_views(ax_views, results["gap_by_views"])
   test = results["data"]["test"]
+  lm_name, dataset = (pathlib.Path(results["config"][k]).name for k in ("lm_name", "dataset"))
   figure.suptitle(
-      f"{results['config']['lm_name']} on {results['config']['dataset']}: {test['movable']} test"
-      f" examples that can move, bars are 95% intervals", fontsize=12,
+      f"{lm_name} on {dataset}: {test['movable']} test examples that can move, bars are 95%"
+      " intervals", fontsize=12,
   )
   part = pathlib.Path(path).with_suffix(".part.png")
   figure.savefig(part)
@@ -129,26 +145,37 @@ def _models(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def _pm(block: Mapping[str, Any], name: str, digits: int = 3) -> str:
-  """`0.123±0.004`, or nothing where the block has no such figure."""
+  """`.123±.004` or `1.23±.04`, or nothing where the block has no such figure."""
   value, stderr = block.get(name), block.get(f"{name}_stderr")
   if value is None or value != value:
     return ""
-  error = "" if stderr is None or stderr != stderr else f"±{stderr:.{digits}f}"
-  return f"{value:.{digits}f}{error}".replace("0.", ".")
+  parts = [value] if stderr is None or stderr != stderr else [value, stderr]
+  # The larger of the two says how many decimals fit, so that a column never grows.
+  whole = len(f"{max(map(abs, parts)):.{digits}f}".split(".")[0].lstrip("0"))
+  shown = (f"{part:.{max(digits - whole, 0)}f}" for part in parts)
+  return "±".join(re.sub(r"^(-?)0\.", r"\1.", text) for text in shown)
+
+
+def _floats(blocks: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+  """One figure of some blocks, 0 where it is not known (null or NaN)."""
+  return np.nan_to_num(np.array([block[name] for block in blocks], float))
 
 
 def _bars(ax, models, blocks: Sequence[Mapping[str, Any]], name: str, title: str) -> None:
   """One bar a model with its 95% interval."""
-  values = [block[name] or 0.0 for block in blocks]
-  errors = [Z95 * (block[f"{name}_stderr"] or 0.0) for block in blocks]
+  values, errors = _floats(blocks, name), Z95 * _floats(blocks, f"{name}_stderr")
   colours = [_COLOURS[m] for m in models]
   ax.bar(range(len(values)), values, yerr=errors, color=colours, capsize=4)
-  ax.set_xticks(range(len(values)), [_NAMES[m].replace(" ", "\n", 1) for m in models])
-  for i, (value, error) in enumerate(zip(values, errors, strict=True)):
-    ax.annotate(f"{value:.3f}", (i, value + error), ha="center", va="bottom", fontsize=9,
-                xytext=(0, 2), textcoords="offset points")
+  controls = [m for m in models if m not in ("baseline", "student")]
+  labels = [_NAMES[m].replace(" ", "\n", 1) + "\n(control)" * (m in controls) for m in models]
+  ax.set_xticks(range(len(values)), labels)
+  for i, (block, value, error) in enumerate(zip(blocks, values, errors, strict=True)):
+    unknown = block[name] is None or block[name] != block[name]
+    ax.annotate("not known" if unknown else f"{value:.3f}", (i, value + error), ha="center",
+                va="bottom", fontsize=9, xytext=(0, 2), textcoords="offset points")
   ax.set_title(title)
   ax.margins(y=0.15)
+  ax.set_ylim(bottom=min(0.0, *(values - errors)))
 
 
 def _scatter(ax, results: Mapping[str, Any], lm: Beliefs) -> None:
@@ -184,12 +211,14 @@ def _against_views(ax, rows: Sequence[Mapping[str, float]]) -> None:
       ("pairwise_tv", "pairwise TV (unbiased)", "o-"),
       ("tv_to_mean_plugin", "TV to the mean of the K views (plug-in, grows with K)", "s--"),
   ):
-    ax.errorbar(views, [row[name] for row in rows], capsize=3, fmt=style, markersize=4,
-                yerr=[Z95 * (row[f"{name}_stderr"] or 0) for row in rows], label=label)
+    ax.errorbar(views, _floats(rows, name), yerr=Z95 * _floats(rows, f"{name}_stderr"),
+                capsize=3, fmt=style, markersize=4, label=label)
   if rows:
     ax.set_xscale("log", base=2)
     ax.set_xticks(views, [str(v) for v in views])
     ax.set_ylim(bottom=0)
     ax.legend(frameon=False, fontsize=9)
+  else:
+    ax.text(0.5, 0.5, "no example can move", transform=ax.transAxes, ha="center")
   ax.set_xlabel("views K")
   ax.set_title("Gap of the LM against the number of views")

@@ -50,15 +50,17 @@ def look(out: str | pathlib.Path, recipe: str, config: Any) -> Folder:
   if not (path / CONFIG).is_file():
     raise InputError(f"--out {str(out)!r} holds other files; give an empty or a new folder")
   found = _read(path / CONFIG)
-  for name in [*record["config"], *found.get("config", {})]:
-    a, b = (r.get("config", {}).get(name) for r in (found, record))
+  if not isinstance(found.get("config"), dict):
+    raise InputError(f"{path / CONFIG} is damaged (no configuration); give another --out folder")
+  if found.get("recipe") != recipe:
+    raise InputError(f"--out {str(out)!r} holds a run of {found.get('recipe')!r}, not {recipe!r}")
+  for name in [*record["config"], *found["config"]]:
+    a, b = (r["config"].get(name) for r in (found, record))
     if a != b and not _is_runtime(config, name):
       raise InputError(
           f"--out {str(out)!r} holds another run ({name} was {a!r}, now {b!r}); give another"
           " folder, or the same settings to continue it"
       )
-  if found.get("recipe") != recipe:
-    raise InputError(f"--out {str(out)!r} holds a run of {found.get('recipe')!r}, not {recipe!r}")
   results = _read(path / RESULTS) if (path / RESULTS).is_file() else None
   return Folder(path, found, results)
 

@@ -186,7 +186,7 @@ def tokenize_prompts(
     head, sentences, tail = ids[n]
     exact = found[n] == _neighbours(head, sentences, tail)
     if not exact:  # whole texts may be a token longer at every boundary
-      count = _how_many_fit(sentences, left[n] - len(sentences))
+      count = _how_many_fit(sentences, left[n] - len(sentences) - 1)
       sentences, text = sentences[:count], text._replace(sentences=text.sentences[:count])
     group = [FIXED] + [EVIDENCE] * len(sentences) + [FIXED]
     prompt = make_prompt([begin + head, *sentences, tail], group, choice_ids, choice_chars)

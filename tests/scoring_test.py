@@ -1,4 +1,4 @@
-"""Choices and features of one pass: against one plain pass a choice, padding, batch mates, memory."""
+"""Choices and features of one pass: against plain passes, padding, batch mates, memory."""
 
 import jax
 import jax.numpy as jnp

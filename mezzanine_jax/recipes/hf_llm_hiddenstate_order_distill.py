@@ -112,7 +112,8 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
 
   # Everything that can be wrong with the input shows before anything is written.
   symmetry = make_symmetry(config.symmetry, **dataclasses.asdict(config))
-  world = _load_world(config)
+  with bar("loading the data"):
+    world = _load_world(config)
   choices = config.choices.split("|")
   if world.num_labels > len(choices):
     raise InputError(
@@ -129,18 +130,26 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
       symmetry,
   )
   examples = world.train + world.test
-  prepared = language.prepare(
-      examples, lm.tokenizer, template=config.template, evidence="passage", choices=choices,
-      max_tokens=_max_tokens(config, lm),
-  )
   num_train = len(world.train)
   is_test = np.arange(len(examples)) >= num_train
-  plan = language.plan(
-      prepared, lm.tokenizer, symmetry,
-      designs.example_keys(jax.random.key(config.seed), [e.id for e in examples]),
-      np.where(is_test, config.k_test, config.k_train),
-      batch_tokens=config.batch_tokens, max_shapes=config.max_shapes,
-  )
+  with bar("preparing the views"):
+    prepared = language.prepare(
+        examples, lm.tokenizer, template=config.template, evidence="passage", choices=choices,
+        max_tokens=_max_tokens(config, lm),
+    )
+    plan = language.plan(
+        prepared, lm.tokenizer, symmetry,
+        designs.example_keys(jax.random.key(config.seed), [e.id for e in examples]),
+        np.where(is_test, config.k_test, config.k_train),
+        batch_tokens=config.batch_tokens, max_shapes=config.max_shapes,
+    )
+  clusters = [e.cluster for e in examples]
+  parts = data_lib.split_by_cluster(clusters[:num_train], config.valid_fraction, config.seed)
+  if not len(parts[1]):
+    raise InputError(
+        "all training examples are about one passage, so none can be held out to choose the"
+        " step; give n_train examples of two passages or more"
+    )
   fingerprint = store_lib.fingerprint({
       "recipe": NAME,
       "version": mezzanine_jax.__version__,
@@ -155,12 +164,13 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
 
   scoring_started = time.monotonic()
   with bar("scoring views", len(plan.rows.example)) as advance:
-    store = language.score(
+    store, rows_run = language.score(
         plan, row_fn, lm.params, folder.path / runs.STORE, fingerprint, progress=advance
     )
-  cost = language.cost(plan)
+  cost = language.cost(plan) | {"rows_run": rows_run}  # fewer than rows in a run that continued
   cost["seconds"] = time.monotonic() - scoring_started
-  cost["views_per_second"] = cost["views"] / cost["seconds"]
+  share = rows_run / cost["rows"]
+  cost["views_per_second"] = cost["views"] * share / cost["seconds"] if rows_run else None
 
   index = (plan.rows.canonical_row, plan.rows.row, plan.views.log_weights, plan.views.orbit_size)
   lm_rows = store_lib.read(store, "log_probs")
@@ -174,8 +184,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
       teacher_log_probs=np.asarray(evaluation.teacher(lm_beliefs)),
       labels=labels,
   )
-  clusters = [e.cluster for e in examples]
-  trained = _train(config, data, clusters[:num_train], len(choices), lm.name, folder.path)
+  trained = _train(config, data, parts, len(choices), lm.name, folder.path)
 
   test = np.flatnonzero(is_test)
   names = [clusters[n] for n in test]
@@ -243,19 +252,14 @@ def _max_tokens(config: Config, lm) -> int:
 
 
 def _train(
-    config: Config, data: data_lib.DistillData, clusters: list[str], num_choices: int,
-    lm_name: str, path: pathlib.Path,
+    config: Config, data: data_lib.DistillData, parts: tuple[np.ndarray, np.ndarray],
+    num_choices: int, lm_name: str, path: pathlib.Path,
 ) -> dict[str, Any]:
   """Trains the student and its control; every model's predictions on all rows."""
   settings = {"hidden": config.hidden, "depth": config.depth} if config.student == "mlp" else {}
   student = students.make_student(config.student, num_choices=num_choices, **settings)
-  part_train, part_valid = data_lib.split_by_cluster(clusters, config.valid_fraction, config.seed)
-  if not len(part_valid):
-    raise InputError(
-        "all training examples are about one passage, so none can be held out to choose the"
-        " step; give n_train examples of two passages or more"
-    )
-  all_train = data_lib.select(data, range(len(clusters)))
+  part_train, part_valid = parts
+  all_train = data_lib.select(data, np.sort(np.concatenate(parts)))
   student = students.standardize(
       student, *data_lib.feature_moments(data_lib.select(data, part_train))
   )

@@ -1,0 +1,182 @@
+"""From text to a filled row table: each row holds its view's whole text, and scores as it does."""
+
+import jax
+import numpy as np
+import pytest
+from conftest import KINDS, byte_level_bpe, merging
+
+from mezzanine_jax import designs, language, prompts, scoring, transforms
+from mezzanine_jax import store as store_lib
+from mezzanine_jax.base import Example
+from mezzanine_jax.errors import InputError
+from mezzanine_jax.models.transformer import TransformerConfig, init_params
+from mezzanine_jax.sentences import split_sentences
+from mezzanine_jax.symmetries import chain, segment_order
+
+SYMMETRY = segment_order()
+TEMPLATE = "Passage: {passage}\nQuestion: {question}\nAnswer:"
+QUESTION = "does Anna own it"
+PASSAGES = {
+    "three": "Anna owns a red bicycle. Tom lives in Oslo! The oak is 12 metres tall.",
+    "none": "",
+    "one": "Dr. Who met 3.5 percent of the U.S. Army.",
+    "foreign": 'Zürich has trams. Él dijo "¡no!" Das war 東京.',
+    "two": "The elm is 7 metres tall. The pine is not.",
+    "long": " ".join(f"Tom lives in Oslo{' and Anna too' * 20} for {n} years." for n in range(9)),
+}
+NUM_VIEWS = np.array([6, 3, 6, 6, 3, 6])  # every orbit in full
+EXAMPLES = [
+    Example(name, {"passage": text, "question": QUESTION}, None, name)
+    for name, text in PASSAGES.items()
+]
+
+
+class Case:
+  """A tokenizer, its prompts and the plan of their rows."""
+
+  def __init__(self, tokenizer, symmetry=SYMMETRY, num_views=NUM_VIEWS):
+    self.tokenizer = tokenizer
+    two = " ".join(split_sentences(PASSAGES["long"])[:2])
+    room = len(tokenizer.encode(TEMPLATE.format(passage=two, question=QUESTION)).ids) + 25
+    self.prepared = language.prepare(
+        EXAMPLES, tokenizer, template=TEMPLATE, evidence="passage", choices=[" no", " yes it is"],
+        max_tokens=room)
+    keys = designs.example_keys(jax.random.key(0), list(PASSAGES))
+    self.plan = language.plan(self.prepared, tokenizer, symmetry, keys, num_views,
+                              batch_tokens=1024, max_shapes=1)
+
+  def owners(self):
+    """The example of each row, as the index has it."""
+    rows = self.plan.rows
+    owner = np.full(len(rows.example), -1)
+    for n, (canonical, drawn) in enumerate(zip(rows.canonical_row, rows.row, strict=True)):
+      owner[[canonical, *drawn[drawn >= 0]]] = n
+    return owner
+
+
+@pytest.fixture(scope="module", params=[*KINDS.values(), merging], ids=lambda kind: kind.__name__)
+def case(request):
+  return Case(request.param())
+
+
+def _text(case, n, order):
+  """The whole text of a view, put together by hand."""
+  sentences = split_sentences(PASSAGES[EXAMPLES[n].id])
+  sentences = sentences[: len(sentences) - case.prepared.tokenized[n].dropped]
+  tail = f"\nQuestion: {QUESTION}\nAnswer:"
+  pieces = ["Passage:", *(" " + s for s in sentences), tail]
+  return "".join(pieces[s] for s in order if s < len(pieces))
+
+
+@jax.jit
+def _packed(elements, xs):
+  return jax.vmap(lambda e, x: prompts.pack(SYMMETRY.act(e, x)))(elements, xs)
+
+
+def test_every_row_packs_the_whole_text_of_its_view(case):
+  rows, owner = case.plan.rows, case.owners()
+  assert (owner >= 0).all()
+  tokens, lengths = _packed(rows.elements, jax.tree.map(lambda a: a[rows.example], case.plan.xs))
+  texts = [_text(case, n, order) for n, order in zip(owner, rows.elements, strict=True)]
+  for got, length, text in zip(np.asarray(tokens), lengths, texts, strict=True):
+    assert got[:length].tolist() == case.tokenizer.encode(text).ids
+  np.testing.assert_array_equal(case.plan.lengths, lengths)
+  assert len(set(zip(owner, texts, strict=True))) == len(texts)  # no view is run twice
+  for n, row in enumerate(rows.canonical_row):
+    assert texts[row] == _text(case, n, range(99))
+
+
+def test_every_example_has_its_own_number_of_views(case):
+  real = np.isfinite(case.plan.views.log_weights)
+  np.testing.assert_array_equal(real.sum(1), case.plan.views.orbit_size)
+  assert case.plan.views.orbit_size.tolist() == [6, 1, 1, 6, 2, 2]
+  np.testing.assert_array_equal(case.plan.rows.row >= 0, real)
+
+
+def test_views_that_are_drawn_are_rows_without_repeats():
+  plan = Case(byte_level_bpe(), num_views=np.array([4, 1, 1, 5, 4, 4])).plan
+  real = np.isfinite(plan.views.log_weights)
+  assert real.sum(1).tolist() == [4, 1, 1, 5, 2, 2]
+  np.testing.assert_allclose(np.exp(plan.views.log_weights).sum(1), 1.0, rtol=1e-6)
+  np.testing.assert_array_equal(plan.rows.row >= 0, real)
+  for row, keep, drawn in zip(plan.rows.row, real, plan.views.elements, strict=True):
+    assert len(set(row[keep])) == keep.sum()
+    np.testing.assert_array_equal(plan.rows.elements[row[keep]], drawn[keep])
+
+
+def test_counts(case):
+  counts = case.prepared.counts
+  assert counts["truncated_prompts"] == 1 and counts["one_sentence"] == 1
+  assert counts["without_evidence"] == 1 and counts["dropped_sentences"] == 9 - 2
+  inexact = [not t.exact for t in case.prepared.tokenized]
+  assert counts["tokenized_as_whole_texts"] == sum(inexact)
+  assert any(inexact) == (merging().to_str() == case.tokenizer.to_str())
+
+
+def test_cost_counts_distinct_rows(case):
+  cost, plan = language.cost(case.plan), case.plan
+  assert cost["rows"] == len(plan.rows.example) <= cost["views"]
+  assert cost["views"] == (plan.rows.row >= 0).sum() + len(EXAMPLES)
+  assert cost["tokens"] == plan.lengths.sum() <= cost["padded_tokens"]
+  assert cost["compiled_shapes"] == 1
+
+
+def test_a_chain_of_orders_finds_its_whole_texts_too():
+  symmetry = chain(segment_order(keep_first=1), SYMMETRY)
+  both = Case(merging(), symmetry, np.full(len(EXAMPLES), 12))  # 2! orders of the rest, then 3!
+  first, second = both.plan.rows.elements
+  for r, n in enumerate(both.owners()):
+    x = jax.tree.map(lambda a, r=r: a[both.plan.rows.example[r]], both.plan.xs)
+    size = int(x.lengths.sum())
+    text = _text(both, n, first[r][second[r]])
+    assert x.tokens[:size].tolist() == both.tokenizer.encode(text).ids
+
+
+def _model(tokenizer):
+  config = TransformerConfig(
+      vocab_size=tokenizer.get_vocab_size(), width=16, num_layers=1, num_heads=2, num_kv_heads=1,
+      head_dim=8, mlp_width=16, max_positions=512, rope_frequencies=(1.0, 0.3, 0.1, 0.03))
+  params = init_params(config, jax.random.key(0))
+  return config, jax.tree.map(lambda a: a * 10 if a.ndim > 1 else a, params)
+
+
+def _scored(case, path):
+  """The beliefs of all rows in the store, and the predict function behind them."""
+  config, params = _model(case.tokenizer)
+  score = scoring.scorer(config, embed_mode="mean", choice_norm="token")
+  row_fn, seen = scoring.view_scorer(score, SYMMETRY), []
+  store, ran = language.score(case.plan, row_fn, params, path, "f", progress=seen.append)
+  number = len(case.plan.rows.example)
+  assert sum(seen) == ran == number and store_lib.done_rows(store).all()
+  assert store_lib.read(store, "choice_log_probs").shape == (number, 2)
+  assert store_lib.read(store, "features").shape == (number, 16)
+  predict = lambda params, prompt: score(params, prompt).log_probs
+  return store_lib.read(store, "log_probs"), predict, params
+
+
+def test_scores_agree_with_the_transforms_on_the_same_views(tmp_path):
+  case = Case(byte_level_bpe())
+  got, predict, params = _scored(case, tmp_path / "v")
+  log_probs = jax.jit(jax.vmap(transforms.view_log_probs(predict, SYMMETRY), (None, 0, 0)))
+  expected = np.asarray(log_probs(params, case.plan.views, case.plan.xs))
+  row, used = case.plan.rows.row, case.plan.rows.row >= 0
+  np.testing.assert_allclose(got[row[used]], expected[used], atol=1e-5)
+  np.testing.assert_allclose(np.exp(got).sum(1), 1.0, rtol=1e-5)
+  moved = [np.ptp(got[row[n, used[n]], 0]) for n in (0, 3, 4)]
+  assert min(moved) > 1e-4  # the model does look at the order
+
+
+def test_whole_texts_score_as_they_are(tmp_path):
+  case = Case(merging())
+  got, predict, params = _scored(case, tmp_path / "v")
+  rows = np.flatnonzero(case.plan.rows.example >= len(EXAMPLES))
+  ready = jax.tree.map(lambda a: a[case.plan.rows.example[rows]], case.plan.xs)
+  expected = jax.jit(jax.vmap(predict, (None, 0)))(params, ready)
+  assert len(rows) > 5
+  np.testing.assert_allclose(got[rows], expected, atol=1e-5)
+
+
+def test_a_field_that_the_data_lacks_is_refused():
+  with pytest.raises(InputError, match="names the field 'title'"):
+    language.prepare(EXAMPLES, None, template="{passage} {title}:", evidence="passage",
+                     choices=[" a", " b"], max_tokens=9)

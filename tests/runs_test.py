@@ -1,0 +1,152 @@
+"""The states of an `--out` folder, each told apart, and nothing written by looking."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from mezzanine_jax import runs
+from mezzanine_jax.config import option
+from mezzanine_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  k: int = option(8, "views")
+  choices: str = option(" no| yes", "answers")
+  rate: float = option(0.1, "rate")
+  limit: int | None = option(None, "limit")
+  tokens: int = option(2048, "speed only", runtime=True)
+
+
+def _look(out, config=None, recipe="r"):
+  """`runs.look`, and the proof that it wrote nothing."""
+  before = _content(out)
+  try:
+    return runs.look(out, recipe, Config() if config is None else config)
+  finally:
+    assert _content(out) == before
+
+
+def _content(out):
+  if out.is_file():
+    return out.read_bytes()
+  return {p.name: p.read_bytes() for p in out.iterdir()} if out.exists() else None
+
+
+@pytest.fixture
+def begun(tmp_path):
+  """A folder with a run that was begun."""
+  out = tmp_path / "a" / "run"
+  runs.begin(runs.look(out, "r", Config()), "f")
+  return out
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_new_or_empty_folder_is_begun(tmp_path, empty):
+  out = tmp_path / "a" / "run"
+  if empty:
+    out.mkdir(parents=True)
+  folder = _look(out)
+  assert folder.path == out and folder.results is None and out.exists() == empty
+  runs.begin(folder, "f")
+  written = json.loads((out / "config.json").read_text())
+  assert written == {"recipe": "r", "config": dataclasses.asdict(Config()), "fingerprint": "f"}
+  assert [p.name for p in out.iterdir()] == ["config.json"]
+
+
+def test_an_unfinished_run_is_continued(begun):
+  (begun / "views.zarr").write_text("")
+  before = _content(begun)
+  folder = _look(begun)
+  assert folder.results is None and folder.record["fingerprint"] == "f"
+  runs.begin(folder, "f")
+  assert _content(begun) == before
+
+
+def test_a_finished_run_has_its_results(begun):
+  runs.write_json(begun / "results.json", {"accuracy": 0.5})
+  assert _look(begun).results == {"accuracy": 0.5}
+
+
+def test_other_data_weights_or_version_are_refused(begun):
+  folder, before = _look(begun), _content(begun)
+  with pytest.raises(InputError, match="holds a run on other data, weights or version"):
+    runs.begin(folder, "g")
+  assert _content(begun) == before
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"k": 9}, "k was 8, now 9"),
+    ({"choices": " a| b"}, r"choices was ' no\| yes', now ' a\| b'"),
+    ({"limit": 64}, "limit was None, now 64"),
+])
+def test_another_configuration_is_refused(begun, change, message):
+  with pytest.raises(InputError, match=f"holds another run .{message}.; give another folder"):
+    _look(begun, Config(**change))
+
+
+def test_what_changes_speed_only_may_differ(begun):
+  runs.write_json(begun / "results.json", {"accuracy": 0.5})
+  assert _look(begun, Config(tokens=64)).results == {"accuracy": 0.5}
+
+
+def test_another_recipe_is_refused_whatever_its_fields(begun):
+  with pytest.raises(InputError, match="holds a run of 'r', not 'other'"):
+    _look(begun, Config(k=9), "other")
+
+
+def test_a_field_that_is_no_more_is_another_configuration(begun):
+  record = json.loads((begun / "config.json").read_text())
+  record["config"]["old"] = 3
+  (begun / "config.json").write_text(json.dumps(record))
+  with pytest.raises(InputError, match="old was 3, now None"):
+    _look(begun)
+
+
+def test_a_folder_of_other_files_is_refused(tmp_path):
+  (tmp_path / "thesis.tex").write_text("x")
+  with pytest.raises(InputError, match="holds other files; give an empty or a new folder"):
+    _look(tmp_path)
+
+
+def test_a_file_is_refused(tmp_path):
+  (tmp_path / "f").write_text("x")
+  with pytest.raises(InputError, match="is a file; give a folder"):
+    _look(tmp_path / "f")
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+  (tmp_path / "f").write_text("x")
+  folder = runs.look(tmp_path / "f" / "run", "r", Config())
+  with pytest.raises(InputError, match="cannot be written: Not a directory"):
+    runs.begin(folder, "f")
+
+
+@pytest.mark.parametrize("name", ["config.json", "results.json"])
+@pytest.mark.parametrize("text", [b'{"recipe": "r", "con', b"", b"[1, 2]", b"\xff\xfe", b"null"])
+def test_damaged_files_are_told(begun, name, text):
+  (begun / name).write_bytes(text)
+  with pytest.raises(InputError, match=rf"{name} is damaged \(.+\); give another --out folder"):
+    _look(begun)
+
+
+@pytest.mark.parametrize("config", [None, [], "x"])
+def test_a_record_without_a_configuration_is_damaged(begun, config):
+  (begun / "config.json").write_text(json.dumps({"recipe": "r", "config": config}))
+  with pytest.raises(InputError, match=r"config.json is damaged \(no configuration\)"):
+    _look(begun)
+
+
+def test_json_is_plain_and_whole(tmp_path):
+  value = {"a": np.float32(0.5), "b": [np.int64(3), math.nan, -math.inf], "c": (True, None),
+           4: {"d": np.array(2.0)}}
+  plain = runs.write_json(tmp_path / "x.json", value)
+  assert plain == {"a": 0.5, "b": [3, None, None], "c": [True, None], "4": {"d": 2.0}}
+  assert json.loads((tmp_path / "x.json").read_text()) == plain
+  with pytest.raises(TypeError):
+    runs.write_json(tmp_path / "x.json", {"a": object()})
+  assert json.loads((tmp_path / "x.json").read_text()) == plain  # the old one stands
+  assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
