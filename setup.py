@@ -35,13 +35,14 @@ setup(
         "pyarrow",
         "rich",
         "safetensors",
+        "scipy",
         "syntok",
         "tensorstore",
         "tokenizers",
         "transformers>=5",
     ],
     extras_require={
-        "test": ["hypothesis", "pytest", "pytest-xdist", "scipy", "sentencepiece"],
+        "test": ["hypothesis", "pytest", "pytest-xdist", "sentencepiece"],
     },
     entry_points={"console_scripts": ["mezzanine = mezzanine_jax.cli:main"]},
     classifiers=[

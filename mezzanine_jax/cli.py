@@ -109,7 +109,7 @@ def _fields(rest: Sequence[str]) -> dict[str, str]:
       raise InputError(f"expected --FIELD VALUE, got {word!r}")
     name, equals, value = word[2:].partition("=")
     if not equals:
-      if not words:
+      if not words or words[0].startswith("--"):
         raise InputError(f"--{name} needs a value")
       value = words.pop(0)
     flags[name] = value

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import inspect
 import math
 import pathlib
 import types
@@ -61,6 +62,27 @@ def resolve(schema: type, *layers: Mapping[str, Any]) -> Any:
         raise InputError(f"unknown field {name!r}{did_you_mean(name, fields)}")
       values[name] = _checked(fields[name], value)
   return schema(**values)
+
+
+def check(config: Any) -> None:
+  """Checks the fields of a configuration that was made from Python.
+
+  Raises:
+    InputError: for a value of the wrong type or out of range.
+  """
+  for field in dataclasses.fields(config):
+    _checked(field, getattr(config, field.name))
+
+
+def arguments_of(function: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+  """Those of the settings that the function has an argument for.
+
+  Example:
+    >>> arguments_of(lambda hidden, depth=1: None, {"hidden": 4, "seed": 0})
+    {'hidden': 4}
+  """
+  taken = inspect.signature(function).parameters
+  return {name: value for name, value in settings.items() if name in taken}
 
 
 def read_file(path: str | pathlib.Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A language model's beliefs over the views of prompts: from text to a filled row table."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 from mezzanine_jax import designs, engine, prompts, scoring, tokenization
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Example, Params, Symmetry, Views
+from mezzanine_jax.errors import InputError
 from mezzanine_jax.sentences import split_sentences
 
 
@@ -18,10 +20,12 @@ class Prepared(NamedTuple):
   Attributes:
     tokenized: one a text example, in order.
     counts: what happened to the texts: truncated, not exact, without evidence, one sentence.
+    max_tokens: the most tokens that a prompt and its answer may have together.
   """
 
   tokenized: list[tokenization.Tokenized]
   counts: dict[str, int]
+  max_tokens: int
 
 
 class Plan(NamedTuple):
@@ -75,7 +79,7 @@ def prepare(
       "tokenized_as_whole_texts": sum(not t.exact for t in made),
       "without_evidence": sum(not t.segments.sentences for t in made),
       "one_sentence": sum(len(t.segments.sentences) == 1 for t in made),
-  })
+  }, max_tokens)
 
 
 def plan(
@@ -115,6 +119,12 @@ def plan(
     source[whole] = len(tokenized) + np.arange(len(whole))
     xs = prompts.stack([t.prompt for t in tokenized] + ready)
   lengths = np.asarray(xs.lengths).sum(1)[source]
+  longest = int((lengths + np.asarray(xs.choice_lengths)[source].max(1) - 1).max())
+  if longest > prepared.max_tokens:  # would be read at positions that the model does not have
+    raise InputError(
+        f"a view has {longest} tokens when tokenized as a whole text, more than the"
+        f" {prepared.max_tokens} that fit; lower max_length by a tenth"
+    )
   order, batches = engine.plan_batches(lengths, batch_tokens, max_shapes)
   rows = engine.reorder(rows._replace(example=source), order)
   return Plan(xs, views, rows, lengths[order], batches)
@@ -156,6 +166,16 @@ def score(
       progress=progress,
   )
   return store, ran
+
+
+def digest(plan: Plan) -> str:
+  """SHA-256 over the tokens, the views and the order of the rows: what each row stands for."""
+  state = hashlib.sha256()
+  rows = (plan.rows.example, plan.rows.elements, plan.rows.canonical_row, plan.rows.row)
+  for leaf in jax.tree.leaves((plan.xs, rows, plan.views.log_weights, plan.views.orbit_size)):
+    leaf = np.ascontiguousarray(leaf)
+    state.update(f"{leaf.dtype}{leaf.shape}".encode() + leaf.tobytes())
+  return state.hexdigest()
 
 
 def cost(plan: Plan) -> dict[str, int]:

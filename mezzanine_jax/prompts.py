@@ -45,6 +45,13 @@ def pack(prompt: Prompt) -> tuple[Array, Array]:
 
   Returns:
     `(tokens int32[T], length int32[])`; behind `length` the tokens are 0.
+
+  Example:
+    >>> prompt = make_prompt([[5], [6, 7]], [0, 1], [[1], [2]], [2, 3])
+    >>> tokens, length = pack(prompt._replace(starts=prompt.starts[::-1],
+    ...                                       lengths=prompt.lengths[::-1]))
+    >>> tokens.tolist()
+    [6, 7, 5]
   """
   ends = jnp.cumsum(prompt.lengths)
   place = jnp.arange(prompt.tokens.shape[0])

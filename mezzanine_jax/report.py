@@ -28,12 +28,10 @@ _COLOURS = {
 def environment() -> dict[str, Any]:
   """Versions, device and, where the package lies in a git checkout, its revision."""
   here = pathlib.Path(__file__).resolve().parent
-  git = ["git", "-C", str(here), "rev-parse", "HEAD"]
-  try:
-    found = subprocess.run(git, capture_output=True, text=True, timeout=10, check=False)
-    revision = found.stdout.strip() or None
-  except (OSError, subprocess.TimeoutExpired):
-    revision = None  # no git on this machine: nothing to say
+  # Of a checkout that tracks this very file: not of a project whose environment it lies in.
+  git = "git ls-files --error-unmatch report.py && git describe --always --dirty --abbrev=40"
+  found = subprocess.run(git, shell=True, cwd=here, capture_output=True, text=True, check=False)
+  revision = found.stdout.split()[-1] if found.returncode == 0 else None
   device = jax.devices()[0]
   return {
       "python": platform.python_version(),

@@ -59,7 +59,7 @@ def open_store(
     The store; `done_rows` says what it already holds.
 
   Raises:
-    InputError: if the folder holds the rows of another run.
+    InputError: if the folder holds the rows of another run, or other arrays.
   """
   path = pathlib.Path(path)
   marker = path / "zarr.json"
@@ -69,8 +69,9 @@ def open_store(
       raise InputError(
           f"{path} holds the rows of another run; choose another --out or delete that folder"
       )
-    names = [*row_arrays, "done", *index]
-    return Store(path, {name: _open(path / name, open=True) for name in names})
+    store = Store(path, {n: _open(path / n, open=True) for n in [*row_arrays, "done", *index]})
+    _compare(store, row_arrays, index)
+    return store
 
   num_rows = next(iter(row_arrays.values()))[0][0]
   arrays = {name: _create(path / name, *spec) for name, spec in row_arrays.items()}
@@ -115,6 +116,19 @@ def write_text(path: str | pathlib.Path, text: str) -> None:
   beside = path.with_name(path.name + ".part")
   beside.write_text(text)
   beside.replace(path)
+
+
+def _compare(store: Store, row_arrays, index) -> None:
+  """Raises where the arrays on disk are not those that are asked for."""
+  wrong = [
+      name for name, (shape, dtype) in row_arrays.items()
+      if (store.arrays[name].shape, store.arrays[name].dtype.name) != (tuple(shape), dtype)
+  ]
+  wrong += [name for name, values in index.items() if not np.array_equal(read(store, name), values)]
+  if wrong:
+    raise InputError(
+        f"{store.path} does not fit this run ({', '.join(wrong)}); delete that folder to score anew"
+    )
 
 
 def _create(path: pathlib.Path, shape: tuple[int, ...], dtype: str) -> Any:

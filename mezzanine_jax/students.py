@@ -102,7 +102,7 @@ def constant_student(log_probs: Array) -> Student:
   """The control that gives the same answer to everything: most often the mean teacher.
 
   Args:
-    log_probs: float32[C], normalised; see `distill.mean_teacher`.
+    log_probs: float32[C], normalised; see `distill_data.mean_teacher`.
 
   Returns:
     A student with nothing to train.
@@ -136,7 +136,7 @@ def standardize(student: Student, mean: Array, std: Array) -> Student:
 
   Args:
     student: one with `shift` and `scale` among its constants (`linear_head`, `mlp_head`).
-    mean: float[D], over the training views; see `distill.feature_moments`.
+    mean: float[D], over the training views; see `distill_data.feature_moments`.
     std: float[D], over the same.
 
   Returns:

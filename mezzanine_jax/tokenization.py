@@ -53,12 +53,14 @@ def parse_template(template: str, evidence: str, fields: Sequence[str]) -> Templ
   """Cuts a template such as `"Passage: {passage}\\nQuestion: {question}\\nAnswer:"` in two.
 
   Args:
-    template: text with `{field}` placeholders; `{evidence}` among them exactly once.
+    template: text with `{field}` placeholders; `{evidence}` among them exactly once, behind a
+      space (or at the very beginning, which then begins with a space), and a cue at the end.
     evidence: name of the evidence field.
     fields: the fields that the examples have.
 
   Raises:
-    InputError: for a field that the examples do not have, or evidence that does not occur once.
+    InputError: for a field that the examples do not have, evidence that does not occur once or
+      has no space before it, or a missing cue.
 
   Example:
     >>> parse_template("Read: {text}\\nTopic:", "text", ["text"]).head
@@ -73,9 +75,14 @@ def parse_template(template: str, evidence: str, fields: Sequence[str]) -> Templ
         f"the template must hold the evidence {{{evidence}}} exactly once, got {template!r}"
     )
   head, tail = template.split(f"{{{evidence}}}")
-  if not re.sub(r"{\w*}", "", tail).strip():
+  if not tail[tail.rfind("}") + 1 :].strip():
     raise InputError(
         f"the template must end in a cue for the answer, such as 'Answer:', got {template!r}"
+    )
+  if head and not head.endswith(" "):
+    raise InputError(
+        f"the template needs a space in front of {{{evidence}}}, since every sentence carries the"
+        f" space before it, got {template!r}"
     )
   return Template(head.removesuffix(" "), evidence, tail)
 

@@ -59,6 +59,18 @@ def view_log_probs(
 
   Returns:
     A pure function of one example.
+
+  Example:
+    >>> import jax, jax.numpy as jnp, mezzanine_jax as mz
+    >>> flip = mz.Symmetry(
+    ...     identity=lambda x: jnp.array(False),
+    ...     sample=lambda key, x: jax.random.bernoulli(key),
+    ...     act=lambda element, x: jnp.where(element, x[::-1], x))
+    >>> both = mz.Views(jnp.array([False, True]), jnp.log(jnp.full(2, 0.5)), jnp.array(2.0))
+    >>> predict = lambda w, x: jax.nn.log_softmax(jnp.stack([0.0, w @ x]))
+    >>> weights, x = jnp.array([1.0, 0.0]), jnp.array([0.0, 9.0])
+    >>> jnp.exp(view_log_probs(predict, flip)(weights, both, x)[:, 1]).round(2).tolist()
+    [0.5, 1.0]
   """
 
   def apply(params: Params, views: Views, x: X) -> Array:
@@ -127,6 +139,17 @@ def warrant_gap(
 
   Raises:
     InputError: if `num_views` is below 2.
+
+  Example:
+    >>> import jax, jax.numpy as jnp, mezzanine_jax as mz
+    >>> flip = mz.Symmetry(
+    ...     identity=lambda x: jnp.array(False),
+    ...     sample=lambda key, x: jax.random.bernoulli(key),
+    ...     act=lambda element, x: jnp.where(element, x[::-1], x))
+    >>> first = lambda params, x: jnp.log(jnp.stack([x[0], 1 - x[0]]))
+    >>> gap = mz.warrant_gap(first, flip, 1000)(None, jax.random.key(0), jnp.array([0.2, 0.8]))
+    >>> round(float(gap.pairwise_tv), 1)  # half of all pairs differ by 0.6
+    0.3
   """
   if num_views < 2:
     raise InputError(f"num_views must be >= 2 to estimate a gap, got {num_views}")

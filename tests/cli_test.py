@@ -40,7 +40,8 @@ def _refused(capsys, *argv):
 @pytest.mark.parametrize(("argv", "message"), [
     (["--k_trian", "4"], "unknown field 'k_trian' (did you mean 'k_train'?)"),
     (["--k_train", "0"], "k_train must be >= 1, got 0"),
-    (["--k_test", "1"], "k_test must be >= 2, got 1"),
+    (["--k_test", "2"], "k_test must be >= 3, got 2"),
+    (["--seed", "9" * 23], "seed must be <= 4294967295"),
     (["--k_train", "many"], "k_train must be int, got 'many'"),
     (["--learning_rate", "nan"], "learning_rate must be float, got 'nan'"),
     (["--embed_mode", "first"], "embed_mode must be one of last, mean, mean_std, got 'first'"),

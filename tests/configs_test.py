@@ -9,7 +9,7 @@ from mezzanine_jax import config as config_lib
 from mezzanine_jax.recipes import get_recipe
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
-TINY = {"n_train": 6, "n_test": 3, "k_train": 2, "k_test": 2, "steps": 4, "eval_every": 2,
+TINY = {"n_train": 6, "n_test": 3, "k_train": 2, "k_test": 3, "steps": 4, "eval_every": 2,
         "batch_size": 4, "hidden": 4, "max_shapes": 1, "batch_tokens": 1024}
 
 

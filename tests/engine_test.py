@@ -75,6 +75,18 @@ def test_every_distinct_view_is_one_row(data):
 
 
 def test_the_engine_agrees_with_jit_vmap_marginalize(data, tmp_path):
+  """Through the engine and averaged on the host: the teacher of the same independent draws."""
+  xs, _, params, identities = data
+  keys = designs.example_keys(jax.random.key(0), [f"e{n}" for n in range(8)])
+  drawn = jax.tree.map(np.asarray, jax.vmap(transforms.views(SYMMETRY, 5))(keys, xs))
+  rows, store, _ = _score((xs, drawn, params, identities), tmp_path / "v")
+  log_probs = store_lib.read(store, "log_probs")[rows.row]
+  teacher = np.log(np.exp(log_probs).mean(1))
+  plain = jax.jit(jax.vmap(transforms.marginalize(_predict, SYMMETRY, 5), (None, 0, 0)))
+  np.testing.assert_allclose(teacher, plain(params, keys, xs), atol=1e-5)
+
+
+def test_the_engine_agrees_with_jit_vmap_view_log_probs(data, tmp_path):
   xs, views, params, _ = data
   rows, store, ran = _score(data, tmp_path / "v")
   assert ran == len(rows.example) and store_lib.done_rows(store).all()

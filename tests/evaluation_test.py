@@ -129,7 +129,7 @@ def test_the_teacher_as_student_is_perfect():
   assert block["gap"]["pairwise_tv"] == pytest.approx(0, abs=1e-6)
   assert block["tv_to_teacher"] == pytest.approx(0, abs=1e-6)
   assert block["fidelity"] == pytest.approx(0, abs=1e-5)
-  assert block["tv_ratio"]["noise_floor"] == 0
+  assert block["tv_ratio_noise_floor"] == 0
   for name in ("gap_fell", "nearer_teacher_than_single_view", "beats_constant"):
     assert checks[name]["answer"] == "yes"
 
@@ -163,6 +163,28 @@ def test_a_constant_student_has_no_gap_but_is_far_off():
   assert checks["nearer_teacher_than_single_view"]["answer"] == "no"
   assert checks["beats_constant"]["answer"] == "no"
   assert block["fidelity"] > 1
+
+
+def test_six_equal_answers_do_not_make_the_verdict_sure():
+  """No difference in six examples leaves room for one of a half (rule of three)."""
+  lm, labels, movable, clusters = _exact()
+  few = lambda a: a[:6]
+  checks, _ = _answers(*(jax.tree.map(few, part) for part in (lm, lm, labels, movable)), few(clusters))
+  assert checks["accuracy_kept"]["interval"] == pytest.approx([-0.5, 0.5])
+  assert checks["accuracy_kept"]["answer"] == "unsure"
+
+
+def test_a_sure_and_wrong_answer_counts():
+  """An infinite NLL shows, and its example stays in the accuracy."""
+  lm, labels, movable, clusters = _exact()
+  with np.errstate(divide="ignore"):
+    sure = _same_everywhere(lm, np.ones(40))
+  block = evaluation.model_block(
+      evaluation.figures(sure, lm, labels), evaluation.figures(lm, lm, labels),
+      evaluation.teacher_noise(lm), movable, clusters,
+  )
+  assert block["nll"] == math.inf
+  assert block["accuracy"] == pytest.approx(np.mean(np.asarray(labels) == 1))
 
 
 def test_unknown_labels_leave_the_rest():
@@ -206,7 +228,7 @@ def test_the_verdict_is_the_side_of_a_paired_interval(shift, answer):
     assert low < check["value"] < high
     assert (low < check["bar"] < high) == (answer == "unsure")
     if check["check"] != "nearer_teacher_than_single_view":
-      assert high - low == pytest.approx(2 * 1.96 * stderr, rel=1e-3)
+      assert high - low == pytest.approx(2 * 2.0227 * stderr, rel=1e-3)  # t, 39 degrees
       assert check["stderr"] == pytest.approx(stderr, rel=1e-3)
   ratio = student.squared_distance.sum() / base.squared_distance.sum()
   assert checks[1]["value"] == pytest.approx(math.sqrt(ratio), rel=1e-5)

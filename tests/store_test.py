@@ -44,6 +44,17 @@ def test_another_runs_rows_are_refused(tmp_path):
     _open(tmp_path / "v", "g")
 
 
+def test_rows_of_another_plan_are_refused(tmp_path):
+  """The same fingerprint is not trusted blindly: shapes and index are compared too."""
+  _open(tmp_path / "v")
+  index = INDEX | {"row": INDEX["row"][::-1].copy()}
+  with pytest.raises(InputError, match="does not fit this run .row."):
+    store_lib.open_store(tmp_path / "v", "f", ARRAYS, index)
+  arrays = ARRAYS | {"features": ((5, 4), "float32")}
+  with pytest.raises(InputError, match="does not fit this run .features."):
+    store_lib.open_store(tmp_path / "v", "f", arrays, INDEX)
+
+
 def test_a_store_that_was_not_finished_is_made_anew(tmp_path):
   store = _open(tmp_path / "v")
   store_lib.write_rows(store, 0, _values(0, 5))

@@ -113,6 +113,8 @@ def test_a_choice_that_merges_with_the_cue_is_refused(merging_tokenizer):
         ("Passage: {passage}\nQ: {title}\nA:", "names the field 'title'"),
         ("Question: {question}\nAnswer:", "evidence {passage} exactly once"),
         ("{question} {passage}", "must end in a cue"),
+        ("Passage: {passage}\nQuestion: {question}", "must end in a cue"),
+        ("Passage:\n{passage}\nAnswer:", "needs a space in front of {passage}"),
     ],
 )
 def test_unusable_templates_are_refused(template, message):

@@ -6,7 +6,7 @@ from types import ModuleType
 from mezzanine_jax.config import did_you_mean
 from mezzanine_jax.errors import InputError
 
-# Name -> module. Imported when asked for, so that `mezzanine list` does not load every recipe.
+# Name -> module, imported when it is asked for.
 RECIPES = {
     "hf_llm_hiddenstate_order_distill": "mezzanine_jax.recipes.hf_llm_hiddenstate_order_distill",
 }
@@ -22,6 +22,6 @@ def get_recipe(name: str) -> ModuleType:
     >>> get_recipe("hf_llm_hiddenstate_order_distill").Config().k_train
     8
   """
-  if name not in RECIPES:
-    raise InputError(f"unknown recipe {name!r}{did_you_mean(name, RECIPES)}")
+  if not isinstance(name, str) or name not in RECIPES:
+    raise InputError(f"unknown recipe {name!r}{did_you_mean(str(name), RECIPES)}")
   return importlib.import_module(RECIPES[name])

@@ -10,7 +10,6 @@
 
 import dataclasses
 import pathlib
-import resource
 import sys
 import time
 from typing import Any
@@ -22,6 +21,7 @@ import numpy as np
 import mezzanine_jax
 from mezzanine_jax import (
     checkpoints,
+    clustered,
     designs,
     distill,
     evaluation,
@@ -33,7 +33,7 @@ from mezzanine_jax import (
 )
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax import store as store_lib
-from mezzanine_jax.config import option
+from mezzanine_jax.config import arguments_of, check, option
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.load import DTYPES, load_lm
 from mezzanine_jax.progress import bar
@@ -58,7 +58,7 @@ class Config:
   test_split: str | None = option(None, "split to be judged by (none: validation, test or dev)")
   n_train: int = option(2048, "training examples", at_least=2)
   n_test: int = option(512, "test examples", at_least=1)
-  seed: int = option(0, "the one seed: examples, views, training", at_least=0)
+  seed: int = option(0, "the one seed: examples, views, training", at_least=0, at_most=2**32 - 1)
 
   lm_name: str = option("gpt2", "hub id, local folder, .gguf file, or pkg:NAME")
   dtype: str = option("float32", "of weights and matrix products", one_of=DTYPES)
@@ -73,7 +73,7 @@ class Config:
   symmetry: str = option("segment_order", "families of views, chained with commas")
   keep_first: int = option(0, "first sentences that stay in place", at_least=0)
   k_train: int = option(8, "views of a training example", at_least=1)
-  k_test: int = option(16, "views of a test example", at_least=2)
+  k_test: int = option(16, "views of a test example", at_least=3)
 
   student: str = option("mlp", "the head", one_of=tuple(students.STUDENTS))
   hidden: int = option(512, "width of the mlp's hidden layers", at_least=1)
@@ -90,6 +90,9 @@ class Config:
 
   batch_tokens: int = option(2048, "tokens of a batch of prompts", at_least=1, runtime=True)
   max_shapes: int = option(8, "most batch shapes compiled", at_least=1, runtime=True)
+
+  def __post_init__(self):
+    check(self)
 
 
 def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
@@ -111,9 +114,10 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
     return folder.results
 
   # Everything that can be wrong with the input shows before anything is written.
-  symmetry = make_symmetry(config.symmetry, **dataclasses.asdict(config))
+  settings = dataclasses.asdict(config)
+  symmetry = make_symmetry(config.symmetry, **settings)
   with bar("loading the data"):
-    world = _load_world(config)
+    world = WORLDS[config.world](**arguments_of(WORLDS[config.world], settings))
   choices = config.choices.split("|")
   if world.num_labels > len(choices):
     raise InputError(
@@ -159,6 +163,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
       },
       "model": lm.digest,
       "data": world.digests,
+      "rows": language.digest(plan),
   })
   runs.begin(folder, fingerprint)
 
@@ -204,7 +209,8 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
       for name, own in figures.items()
   }
   mass = store_lib.read(store, "choice_mass")[plan.rows.canonical_row[test]]
-  blocks["baseline"]["choice_mass"] = float(mass.mean())
+  mean, stderr = clustered.mean_and_stderr(mass, names)
+  blocks["baseline"] |= {"choice_mass": mean, "choice_mass_stderr": stderr}
   blocks["student"] |= trained["student"]
   cost["total_seconds"] = time.monotonic() - started
   cost["peak_rss_mb"] = _peak_rss_mb()
@@ -230,21 +236,6 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   return runs.write_json(folder.path / runs.RESULTS, results)
 
 
-def _load_world(config: Config):
-  """The examples; a world's own settings are the fields of the configuration it names."""
-  return WORLDS[config.world](
-      config.dataset, n_train=config.n_train, n_test=config.n_test, seed=config.seed,
-      **({} if config.world != "hf_qa" else {
-          "question_field": config.question_field,
-          "passage_field": config.passage_field,
-          "answer_field": config.answer_field,
-          "label_map": config.label_map,
-          "train_split": config.train_split,
-          "test_split": config.test_split,
-      }),
-  )
-
-
 def _max_tokens(config: Config, lm) -> int:
   """The most tokens of a prompt and its answer: the model's limit, or less."""
   limit = lm.config.max_positions
@@ -256,16 +247,17 @@ def _train(
     num_choices: int, lm_name: str, path: pathlib.Path,
 ) -> dict[str, Any]:
   """Trains the student and its control; every model's predictions on all rows."""
-  settings = {"hidden": config.hidden, "depth": config.depth} if config.student == "mlp" else {}
+  settings = arguments_of(students.STUDENTS[config.student], dataclasses.asdict(config))
   student = students.make_student(config.student, num_choices=num_choices, **settings)
   part_train, part_valid = parts
   all_train = data_lib.select(data, np.sort(np.concatenate(parts)))
   student = students.standardize(
       student, *data_lib.feature_moments(data_lib.select(data, part_train))
   )
-  key = jax.random.fold_in(jax.random.key(config.seed), 1)
+  # Views are drawn from keys folded from the seed with the examples' names; these are apart.
+  keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 1), 3)
 
-  def train(data, title, checkpoint_dir):
+  def train(data, key, title, checkpoint_dir):
     with bar(title, config.steps) as advance:
       at = [0]
 
@@ -281,9 +273,9 @@ def _train(
           checkpoint_dir=checkpoint_dir, progress=progress,
       )
 
-  result = train(all_train, "training the student", str(path / runs.STUDENT))
-  shuffled = data_lib.shuffled_targets(jax.random.fold_in(key, 1), all_train)
-  control = train(shuffled, "training the control", None)
+  result = train(all_train, keys[0], "training the student", str(path / runs.STUDENT))
+  shuffled = data_lib.shuffled_targets(keys[1], all_train)
+  control = train(shuffled, keys[2], "training the control", None)
   inputs = {"features": jnp.asarray(data.features), "log_probs": jnp.asarray(data.log_probs)}
   constant = np.broadcast_to(data_lib.mean_teacher(all_train), data.log_probs.shape)
   checkpoints.save_student(path / runs.STUDENT, result.params, {
@@ -326,5 +318,7 @@ def _data_block(world, prepared, plan, is_test) -> dict[str, Any]:
 
 def _peak_rss_mb() -> float:
   """The most memory this process has had resident, in MiB."""
+  import resource  # not on every platform
+
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   return peak / (1024**2 if sys.platform == "darwin" else 1024)

@@ -1,10 +1,9 @@
 """Symmetries: families of transformations that keep the answer, one family a file."""
 
-import inspect
 from typing import Any
 
 from mezzanine_jax.base import Symmetry
-from mezzanine_jax.config import did_you_mean
+from mezzanine_jax.config import arguments_of, did_you_mean
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.symmetries.chain import chain
 from mezzanine_jax.symmetries.segment_order import segment_order
@@ -31,8 +30,7 @@ def make_symmetry(names: str, **settings: Any) -> Symmetry:
   for name in (n.strip() for n in names.split(",")):
     if name not in SYMMETRIES:
       raise InputError(f"unknown symmetry {name!r}{did_you_mean(name, SYMMETRIES)}")
-    taken = inspect.signature(SYMMETRIES[name]).parameters
-    made.append(SYMMETRIES[name](**{k: v for k, v in settings.items() if k in taken}))
+    made.append(SYMMETRIES[name](**arguments_of(SYMMETRIES[name], settings)))
   return made[0] if len(made) == 1 else chain(*made)
 
 

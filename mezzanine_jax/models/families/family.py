@@ -60,6 +60,22 @@ def required(config: Mapping[str, Any], field: str) -> Any:
   return config[field]
 
 
+def size(config: Mapping[str, Any], field: str) -> int:
+  """The value of a config field that counts something.
+
+  Args:
+    config: Hugging Face config as a mapping.
+    field: name of the field.
+
+  Raises:
+    InputError: the field is missing or no integer >= 1.
+  """
+  value = required(config, field)
+  if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    raise InputError(f"the model's config must hold an integer >= 1 in {field!r}, got {value!r}")
+  return value
+
+
 def refuse(config: Mapping[str, Any], **supported: Any) -> None:
   """Checks config fields of which one value only is implemented.
 

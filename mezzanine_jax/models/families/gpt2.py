@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mezzanine_jax.models.families.family import Family, Source, refuse, required
+from mezzanine_jax.models.families.family import Family, Source, refuse, size
 from mezzanine_jax.models.transformer import TransformerConfig
 
 
@@ -11,11 +11,11 @@ def _config(hf: Mapping[str, Any]) -> TransformerConfig:
   """Maps a GPT2Config."""
   refuse(hf, scale_attn_weights=True, scale_attn_by_inverse_layer_idx=False,
          add_cross_attention=False)
-  width, heads = required(hf, "n_embd"), required(hf, "n_head")
+  width, heads = size(hf, "n_embd"), size(hf, "n_head")
   return TransformerConfig(
-      vocab_size=required(hf, "vocab_size"), width=width, num_layers=required(hf, "n_layer"),
+      vocab_size=size(hf, "vocab_size"), width=width, num_layers=size(hf, "n_layer"),
       num_heads=heads, num_kv_heads=heads, head_dim=width // heads,
-      mlp_width=hf.get("n_inner") or 4 * width, max_positions=required(hf, "n_positions"),
+      mlp_width=hf.get("n_inner") or 4 * width, max_positions=size(hf, "n_positions"),
       norm="layernorm", norm_eps=hf.get("layer_norm_epsilon", 1e-5), positions="learned",
       activation=hf.get("activation_function", "gelu_new"), gated_mlp=False, qkv_bias=True,
       out_bias=True, mlp_bias=True, tied_embeddings=hf.get("tie_word_embeddings", True))

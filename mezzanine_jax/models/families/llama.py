@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.models.families.family import Family, Source, refuse, required, rope_frequencies
+from mezzanine_jax.models.families.family import (
+    Family,
+    Source,
+    refuse,
+    required,
+    rope_frequencies,
+    size,
+)
 from mezzanine_jax.models.transformer import TransformerConfig
 
 
@@ -12,16 +19,16 @@ def _config(hf: Mapping[str, Any]) -> TransformerConfig:
   """Maps the config of any of the family's model types."""
   kind = required(hf, "model_type")
   refuse(hf, is_causal=True)
-  width, heads = required(hf, "hidden_size"), required(hf, "num_attention_heads")
+  width, heads = size(hf, "hidden_size"), size(hf, "num_attention_heads")
   kv_heads = hf.get("num_key_value_heads") or (8 if kind == "mistral" else heads)
   head_dim = hf.get("head_dim") or (128 if kind == "qwen3" else width // heads)
   bias = bool(hf.get("attention_bias", False)) and kind in ("llama", "qwen3")
   frequencies, scale = rope_frequencies(hf, head_dim)
   return TransformerConfig(
-      vocab_size=required(hf, "vocab_size"), width=width,
-      num_layers=required(hf, "num_hidden_layers"), num_heads=heads, num_kv_heads=kv_heads,
-      head_dim=head_dim, mlp_width=required(hf, "intermediate_size"),
-      max_positions=required(hf, "max_position_embeddings"), norm="rmsnorm",
+      vocab_size=size(hf, "vocab_size"), width=width,
+      num_layers=size(hf, "num_hidden_layers"), num_heads=heads, num_kv_heads=kv_heads,
+      head_dim=head_dim, mlp_width=size(hf, "intermediate_size"),
+      max_positions=size(hf, "max_position_embeddings"), norm="rmsnorm",
       norm_eps=hf.get("rms_norm_eps", 1e-6), positions="rotary", rope_frequencies=frequencies,
       rope_scale=scale, activation=hf.get("hidden_act", "silu"), gated_mlp=True,
       qkv_bias=bias or kind == "qwen2", out_bias=bias,
@@ -36,7 +43,7 @@ def _sliding_window(hf: Mapping[str, Any], kind: str) -> int | None:
     return hf.get("sliding_window", 4096)
   if kind == "llama" or not hf.get("use_sliding_window", False):
     return None
-  layers = required(hf, "num_hidden_layers")
+  layers = size(hf, "num_hidden_layers")
   first = hf.get("max_window_layers", 28)
   sliding = [kind == "sliding_attention" for kind in hf.get("layer_types") or ()]
   sliding = sliding or [i >= first for i in range(layers)]
