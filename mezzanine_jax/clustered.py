@@ -103,7 +103,8 @@ def ratio_and_stderr(
   names, cluster_N = np.unique(np.asarray(clusters_N), return_inverse=True)
   if len(names) < 2:
     return Estimate(float(ratio), math.nan)
-  residual_G = np.bincount(cluster_N, a_N - ratio * b_N, len(names))
+  with np.errstate(invalid="ignore"):  # an infinite value has an infinite mean, and no error
+    residual_G = np.bincount(cluster_N, a_N - ratio * b_N, len(names))
   variance = len(names) / (len(names) - 1) * (residual_G**2).sum() / total**2
   return Estimate(float(ratio), math.sqrt(variance))
 

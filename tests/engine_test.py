@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import random_prompt
+from tiny import random_prompt
 
 from mezzanine_jax import designs, engine, prompts, transforms
 from mezzanine_jax import store as store_lib

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from conftest import KINDS, byte_level_bpe, merging
+from tiny import KINDS, byte_level_bpe, merging
 
 from mezzanine_jax import designs, language, prompts, scoring, transforms
 from mezzanine_jax import store as store_lib

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from conftest import random_prompt
+from tiny import random_prompt
 
 from mezzanine_jax import prompts
 from mezzanine_jax.symmetries import segment_order
