@@ -1,7 +1,5 @@
 """Tiny tokenizers and prompts that more than one test file uses."""
 
-import pathlib
-
 import numpy as np
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
@@ -14,7 +12,6 @@ TEXT = [
     "Dr. Who met 3.5 percent of the U.S. Army, e.g. this one. \"Stop.\" Ana said: no!",
     "Is the oak taller than the elm? The elm is 7 metres tall; the pine is not.",
 ]
-SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
 
 def byte_level_bpe() -> tokenizers.Tokenizer:
