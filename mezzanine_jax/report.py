@@ -86,6 +86,8 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
     checks.add_row(Text(check["answer"], colour), check["meaning"], interval)
   console.print(checks)
   notes.add_column(justify="right", min_width=6)
+  mass = results["baseline"]["choice_mass"]
+  notes.add_row("note", f"the choices hold {mass:.1%} of the LM's belief in its whole vocabulary")
   for message in data["notes"].get("messages", []):
     notes.add_row("note", message)
   odd = {k.replace("_", " "): v for k, v in data["prompts"].items() if v}

@@ -45,7 +45,7 @@ def _results(movable=True, num=40):
       "config": {"k_test": 8, "choices": " no| yes", "lm_name": "gpt2", "dataset": "../data/boolq"},
       "data": {"test": {"examples": num, "movable": int(can_move.sum())},
                "notes": {"messages": []}, "prompts": {"one_sentence": 3, "truncated_prompts": 0}},
-      "baseline": blocks["baseline"], "student": blocks["student"],
+      "baseline": blocks["baseline"] | {"choice_mass": 0.12}, "student": blocks["student"],
       "teacher": evaluation.teacher_block(lm, labels, names),
       "controls": {name: blocks[name] for name in MODELS[2:]},
       "verdict": evaluation.verdict(
