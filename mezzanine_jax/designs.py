@@ -48,7 +48,8 @@ def design_views(symmetry: Symmetry, xs: X, keys: Array, num_views: int) -> View
     likely.
   - No finite orbit: K independent draws, repeats kept. So is an orbit too large for float32.
 
-  The views of an example depend on its key and on itself only, not on the rest of the set.
+  The views of an example depend on its key and on itself, as it is padded, and on no other
+  example.
 
   Args:
     symmetry: the family; `orbit` and `orbit_size` are called on the host.

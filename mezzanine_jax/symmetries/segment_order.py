@@ -16,7 +16,7 @@ def segment_order(keep_first: int = 0, group: int = EVIDENCE) -> Symmetry:
   """The orders of the segments of one group: uniform over all n! of them, an invariance.
 
   The element is int32[S], the index of the segment that stands in each place. Segments of
-  other groups stay where they are.
+  other groups stay where they are. Which order a key draws depends on S, padding included.
 
   Args:
     keep_first: how many of the group's first segments also stay (a topic sentence).
