@@ -74,10 +74,13 @@ def _run_recipe(argv: list[str]) -> int:
   config = config_lib.resolve(module.Config, from_file, flags)
   out = known.out or os.path.join("out", recipe)
 
-  from mezzanine_jax import report
+  from mezzanine_jax import report, runs
 
   _quiet()
+  finished = os.path.isfile(os.path.join(out, runs.RESULTS))
   results = module.run(config, out)
+  if finished:
+    print("This run had finished before; its results again:")
   report.show(results, out)
   return 0
 

@@ -88,6 +88,9 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
   notes.add_column(justify="right", min_width=6)
   mass = results["baseline"]["choice_mass"]
   notes.add_row("note", f"the choices hold {mass:.1%} of the LM's belief in its whole vocabulary")
+  if results["student"].get("best_step") == 0:
+    notes.add_row("note", "the student is the untrained one, which answers uniformly: no later step"
+                  " was nearer the teacher on the held-out training passages")
   for message in data["notes"].get("messages", []):
     notes.add_row("note", message)
   odd = {k.replace("_", " "): v for k, v in data["prompts"].items() if v}
@@ -131,8 +134,8 @@ def diagnostics(results: Mapping[str, Any], lm: Beliefs, path: str | pathlib.Pat
   test = results["data"]["test"]
   lm_name, dataset = (pathlib.Path(results["config"][k]).name for k in ("lm_name", "dataset"))
   figure.suptitle(
-      f"{lm_name} on {dataset}: {test['movable']} test examples that can move, bars are 95%"
-      " intervals", fontsize=12,
+      f"{lm_name} on {dataset}: {test['movable']} test examples that can move, bars are ± 1.96"
+      " standard errors", fontsize=12,
   )
   part = pathlib.Path(path).with_suffix(".part.png")
   figure.savefig(part)

@@ -49,7 +49,8 @@ class Config:
   """Every field of the recipe."""
 
   world: str = option("hf_qa", "where examples come from", one_of=tuple(WORLDS))
-  dataset: str = option("boolq", "preset, hub id, or local folder or file (jsonl, csv, parquet)")
+  dataset: str = option(
+      "boolq", "preset, hub id, local folder or file (jsonl, csv, parquet); or evidence_qa")
   question_field: str = option("question", "field with the question")
   passage_field: str = option("passage", "field with the passage")
   answer_field: str = option("answer", "field with the answer")
