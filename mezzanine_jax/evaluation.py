@@ -197,10 +197,13 @@ def verdict(
   """
   names = np.asarray(clusters)
 
-  def paired(name: str, meaning: str, other: Figures, figure: str, keep: np.ndarray, **bar):
+  def paired(
+      name: str, meaning: str, other: Figures, figure: str, keep: np.ndarray,
+      bar: float = 0.0, below: bool = True,
+  ) -> dict[str, Any]:
     a, b = (np.asarray(getattr(model, figure))[keep] for model in (student, other))
     found = clustered.paired_difference(a, b, names[keep])
-    return _check(name, meaning, found, _interval(found, names[keep]), **{"bar": 0.0} | bar)
+    return _check(name, meaning, found, _interval(found, names[keep]), bar, below)
 
   known = ~np.isnan(lm.accuracy)
   # The interval is that of the squared ratio: the root has no standard error at 0, and a student

@@ -62,7 +62,8 @@ def look(out: str | pathlib.Path, recipe: str, config: Any) -> Folder:
           " folder, or the same settings to continue it"
       )
   results = _read(path / RESULTS) if (path / RESULTS).is_file() else None
-  record |= {k: v for k, v in found.items() if k == "fingerprint"}
+  if "fingerprint" in found:
+    record["fingerprint"] = found["fingerprint"]
   return Folder(path, record, results)
 
 

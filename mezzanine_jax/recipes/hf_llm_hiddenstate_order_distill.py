@@ -107,7 +107,8 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
     What `results.json` holds.
 
   Raises:
-    InputError: for input that cannot be used; nothing is written then.
+    InputError: for input that cannot be used; nothing is written then, but for scores or a loss
+      that turn out not to be finite.
   """
   started = time.monotonic()
   folder = runs.look(out, NAME, config)
