@@ -1,18 +1,21 @@
 """The engine: distinct (example, view) pairs become rows, rows become batches of few shapes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from mezzanine_jax import store as store_lib
-from mezzanine_jax.base import Element, Params, Views, X
+from mezzanine_jax.base import Element, Params, Views
 from mezzanine_jax.errors import InputError
 
-# What one more compiled shape costs, in tokens that could have been run meanwhile.
+# What one more compiled shape costs, in tokens that could have been run meanwhile; and how many
+# pairs of places cost attention as much time as everything else takes for a token. Both were
+# measured with SmolLM2-135M on a CPU; only the choice of shapes depends on them.
 _TOKENS_A_SHAPE = 4096
-_LENGTH_STEP = 8
+_PAIRS_A_TOKEN = 1000
+_STEP = 8
 
 
 class Rows(NamedTuple):
@@ -32,12 +35,16 @@ class Rows(NamedTuple):
 
 
 class Batch(NamedTuple):
-  """Rows `start:stop`, run as `size` rows of `length` tokens (filled up with copies)."""
+  """Rows `start:stop`, run in a shape of `size` rows of `length` tokens, `tokens` of them held.
+
+  Rows that share tokens hold them once, so `tokens` may be less than `size * length`.
+  """
 
   start: int
   stop: int
   length: int
   size: int
+  tokens: int
 
 
 def distinct_rows(views: Views, identities: Element) -> Rows:
@@ -82,71 +89,97 @@ def reorder(rows: Rows, order: np.ndarray) -> Rows:
 
 
 def plan_batches(
-    lengths: np.ndarray, batch_tokens: int, max_shapes: int = 8
-) -> tuple[np.ndarray, list[Batch]]:
-  """Sorts rows by length and cuts them into batches of about `batch_tokens` tokens.
+    lengths: np.ndarray,
+    batch_tokens: int,
+    max_shapes: int = 8,
+    *,
+    shared: np.ndarray | None = None,
+    extra: int = 0,
+) -> list[Batch]:
+  """Cuts rows, in their order, into batches of about `batch_tokens` tokens of few shapes.
 
-  At most `max_shapes` padded lengths are used, chosen by dynamic programming so that padding
-  plus the cost of compiling is least.
+  A row costs the tokens that it does not share with the row before it in its batch. At most
+  `max_shapes` shapes are used, chosen by dynamic programming so that the work on padding plus
+  that of compiling is least; rows that stand by length need fewest.
 
   Args:
-    lengths: int[R], tokens of each row.
-    batch_tokens: tokens of a batch, padding included; a longer row is a batch of its own.
+    lengths: int[R], tokens of each row, best sorted.
+    batch_tokens: tokens of a batch; a longer row is a batch of its own.
     max_shapes: the most shapes that are compiled.
+    shared: int[R], tokens that a row has in common with the row before it; none by default.
+    extra: tokens that every row has besides, shared with none.
 
   Returns:
-    `(order, batches)`: `order[i]` is the row that comes i-th; batches cover 0..R in that order.
+    Batches that cover 0..R in order; `tokens` includes the extra ones, `length` does not.
 
   Raises:
     InputError: if `batch_tokens` or `max_shapes` is below 1.
 
   Example:
-    >>> order, batches = plan_batches(np.array([9, 3, 5]), batch_tokens=16)
-    >>> order.tolist(), [(b.start, b.stop, b.length, b.size) for b in batches]
-    ([1, 2, 0], [(0, 1, 16, 1), (1, 2, 16, 1), (2, 3, 16, 1)])
+    >>> plan_batches(np.array([3, 5, 9]), batch_tokens=16)
+    [Batch(start=0, stop=2, length=8, size=2, tokens=16), Batch(start=2, stop=3, length=16, size=2, tokens=16)]
   """
   if batch_tokens < 1:
     raise InputError(f"batch_tokens must be >= 1, got {batch_tokens}")
   if max_shapes < 1:
     raise InputError(f"max_shapes must be >= 1, got {max_shapes}")
-  order = np.argsort(lengths, kind="stable")
-  rounded = -(-lengths[order] // _LENGTH_STEP) * _LENGTH_STEP
-  edges, counts = np.unique(rounded, return_counts=True)
-  batches, start = [], 0
-  for length, count in _buckets(edges, counts, max_shapes):
-    most = max(1, batch_tokens // length)
-    number = -(-count // most)
-    size = -(-count // number)  # even batches, so that the last one is nearly full
-    for at in range(start, start + count, size):
-      batches.append(Batch(at, min(at + size, start + count), length, size))
-    start += count
-  return order, batches
+  shared = np.zeros_like(lengths) if shared is None else shared
+  cuts, filled = _cut(lengths + extra, lengths + extra - shared, batch_tokens)
+  longest = np.maximum.reduceat(lengths, cuts[:-1])
+  counts = np.diff(cuts)
+  batches, at = [], 0
+  for stop in _groups(longest, counts, max_shapes):
+    group = slice(at, stop)
+    shape = (_round_up(longest[group].max()), int(counts[group].max()),
+             _round_up(filled[group].max()))
+    batches += [Batch(int(cuts[i]), int(cuts[i + 1]), *shape) for i in range(at, stop)]
+    at = stop
+  return batches
+
+
+def _cut(whole: np.ndarray, after: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+  """Where batches begin and end, and the tokens in each: as many rows as `most` tokens hold.
+
+  A row has `whole[i]` tokens at the beginning of a batch and adds `after[i]` behind another.
+  """
+  # Even batches: the last one would else be run as if it were full.
+  number = -(-int(after.sum()) // most)
+  even = min(most, int(after.sum() / number * 1.05) + int(whole.max()))
+  cuts, filled = [0], []
+  tokens = 0
+  for i, (first, more) in enumerate(zip(whole.tolist(), after.tolist(), strict=True)):
+    if tokens and tokens + more > even:
+      cuts.append(i)
+      filled.append(tokens)
+      tokens = 0
+    tokens += more if tokens else first
+  return np.array([*cuts, len(whole)]), np.array([*filled, tokens])
 
 
 def run(
-    row_fn: Callable[[Params, Element, X], Any],
+    batch_fn: Callable[..., Any],
     params: Params,
-    xs: X,
-    rows: Rows,
+    inputs_of: Callable[[Batch], tuple],
     batches: Sequence[Batch],
     store: store_lib.Store,
     *,
-    trim: Callable[[X, int], X] = lambda x, length: x,
+    name_of: Callable[[int], str] = lambda row: f"row {row}",
     progress: Callable[[int], None] = lambda rows: None,
 ) -> int:
-  """Runs every row that the store does not hold yet, one jitted function over the batches.
+  """Runs every batch that the store does not hold yet, under one `jax.jit`.
 
-  While the device works on one batch, the host gathers the next and writes the one before.
-  Batches are the unit of what is continued, so a row is always computed beside the same others.
+  While the device works on one batch, the host makes the next and writes the one before: one
+  transfer in and one out for each. Batches are the unit of what is continued, so a row is
+  always computed beside the same others.
 
   Args:
-    row_fn: `(params, element, x) -> NamedTuple of arrays`, one row; `jit(vmap(row_fn))` is run.
-    params: passed to every row.
-    xs: pytree with a leading axis of examples; `rows.example` points into it.
-    rows: the distinct rows, in the order of the batches.
+    batch_fn: `(params, *inputs) -> NamedTuple of arrays [size, ...]`, pure.
+    params: passed to every batch.
+    inputs_of: `batch -> inputs`, pytrees of NumPy arrays whose shapes depend on the batch's
+      shape only.
     batches: from `plan_batches`.
     store: where each field of the result is written, under the field's name.
-    trim: `(xs, length) -> xs` cuts a batch of inputs to a padded length.
+    name_of: what to call a row in an error.
     progress: called with the number of rows whenever some are done.
 
   Returns:
@@ -155,64 +188,68 @@ def run(
   Raises:
     InputError: if a result is not finite.
   """
-  batch_fn = jax.jit(jax.vmap(row_fn, (None, 0, 0)))
+  batch_fn = jax.jit(batch_fn)
   done = store_lib.done_rows(store)
-
-  def results() -> Iterator[tuple[Batch, Any]]:
-    for batch in batches:
-      if done[batch.start : batch.stop].all():
-        progress(batch.stop - batch.start)
-        continue
-      at = np.minimum(np.arange(batch.start, batch.start + batch.size), batch.stop - 1)
-      take = rows.example[at]
-      x = trim(jax.tree.map(lambda a, take=take: np.asarray(a)[take], xs), batch.length)
-      elements = jax.tree.map(lambda a, at=at: a[at], rows.elements)
-      yield batch, batch_fn(params, elements, x)
-
-  ran, waiting = 0, []
-  for item in results():
-    waiting.append(item)
-    if len(waiting) > 1:  # the one before is fetched while this one runs
-      ran += _finish(*waiting.pop(0), rows, store, progress)
-  for item in waiting:
-    ran += _finish(*item, rows, store, progress)
+  ran, waiting = 0, None
+  for batch in batches:
+    if done[batch.start : batch.stop].all():
+      progress(batch.stop - batch.start)
+      continue
+    inputs = jax.device_put(inputs_of(batch))
+    if waiting is not None and jax.default_backend() == "cpu":
+      jax.block_until_ready(waiting)  # two at once would fight for the same cores
+    out = batch_fn(params, *inputs)
+    if waiting is not None:  # the one before is fetched while this one runs
+      ran += _finish(*waiting, store, name_of, progress)
+    waiting = batch, out
+  if waiting is not None:
+    ran += _finish(*waiting, store, name_of, progress)
   return ran
 
 
-def _finish(batch: Batch, out: Any, rows: Rows, store: store_lib.Store, progress) -> int:
+def _finish(batch: Batch, out: Any, store: store_lib.Store, name_of, progress) -> int:
   """Fetches a batch's results, checks them, and writes them."""
   count = batch.stop - batch.start
-  values = {name: np.asarray(a)[:count] for name, a in out._asdict().items()}
+  values = {name: a[:count] for name, a in jax.device_get(out)._asdict().items()}
   for name, a in values.items():
     bad = np.flatnonzero(~np.isfinite(a).reshape(count, -1).all(1))
     if len(bad):
       raise InputError(
-          f"{name} of example {rows.example[batch.start + bad[0]]} is not finite; the model's"
-          " weights or the dtype cannot be used for it (try dtype=float32)"
+          f"{name} of {name_of(batch.start + int(bad[0]))} is not finite; the model's weights or"
+          " the dtype cannot be used for it (try dtype=float32)"
       )
   store_lib.write_rows(store, batch.start, values)
   progress(count)
   return count
 
 
-def _buckets(
-    edges: np.ndarray, counts: np.ndarray, max_shapes: int
-) -> list[tuple[int, int]]:
-  """Padded lengths and how many rows each takes: least padding plus cost of the shapes."""
+def _round_up(number: int) -> int:
+  """To a multiple of `_STEP`: sizes that vector units like, and fewer of them."""
+  return -(-int(number) // _STEP) * _STEP
+
+
+def _groups(longest: np.ndarray, counts: np.ndarray, max_shapes: int) -> list[int]:
+  """Where the shapes of batches end: least work on padded rows plus cost of the shapes."""
+  edges = np.flatnonzero(np.diff([*map(_round_up, longest), -1])) + 1  # a shape may end here
   number = len(edges)
-  cumulated = np.concatenate([[0], np.cumsum(counts)])
+  begins = np.concatenate([[0], edges])
+  work = np.empty((number, number))  # of the batches begins[i]:edges[j] in one shape
+  for i in range(number):
+    size, length = 0, 0
+    for j in range(i, number):
+      part = slice(begins[j], edges[j])
+      size, length = max(size, counts[part].max()), max(length, _round_up(longest[part].max()))
+      work[i, j] = (edges[j] - begins[i]) * size * length**2 / _PAIRS_A_TOKEN + _TOKENS_A_SHAPE
   cost = np.full((max_shapes + 1, number + 1), np.inf)
   cost[:, 0] = 0.0
   came_from = np.zeros((max_shapes + 1, number + 1), np.int64)
   for shapes in range(1, max_shapes + 1):
     for stop in range(1, number + 1):
-      rows_in = cumulated[stop] - cumulated[:stop]
-      total = cost[shapes - 1, :stop] + rows_in * edges[stop - 1] + _TOKENS_A_SHAPE
+      total = cost[shapes - 1, :stop] + work[:stop, stop - 1]
       came_from[shapes, stop] = np.argmin(total)
       cost[shapes, stop] = total.min()
   out, stop, shapes = [], number, max_shapes
   while stop:
-    begin = came_from[shapes, stop]
-    out.append((int(edges[stop - 1]), int(cumulated[stop] - cumulated[begin])))
-    stop, shapes = begin, shapes - 1
+    out.append(int(edges[stop - 1]))
+    stop, shapes = came_from[shapes, stop], shapes - 1
   return out[::-1]

@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mezzanine_jax import designs, engine, prompts, scoring, tokenization
+from mezzanine_jax import designs, engine, packing, prompts, scoring, tokenization
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Example, Params, Symmetry, Views
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.sentences import split_sentences
+
+
+_CHUNK = 128  # rows whose tokens are looked up in one call; and examples, when rows are sorted
 
 
 class Prepared(NamedTuple):
@@ -35,15 +38,21 @@ class Plan(NamedTuple):
     xs: `Prompt` [N', ...]; the N prompts, then one ready prompt for each row of an example whose
       segments do not tokenize alone.
     views: `Views` [N, K].
-    rows: the distinct rows; `example` points into `xs`.
-    lengths: int[R], tokens of each row, in the rows' order.
+    rows: the distinct rows.
+    source: int32[R], where each row's prompt is in `xs`.
+    texts_of: `(int[B]) -> packing.Texts`, the tokens of some rows.
+    lengths: int[R], tokens of each row.
+    shared: int[R], how many first tokens a row has in common with the row before it.
     batches: see `engine.plan_batches`.
   """
 
   xs: prompts.Prompt
   views: Views
   rows: engine.Rows
+  source: np.ndarray
+  texts_of: Callable[[np.ndarray], packing.Texts]
   lengths: np.ndarray
+  shared: np.ndarray
   batches: list[engine.Batch]
 
 
@@ -119,42 +128,73 @@ def plan(
     source[whole] = len(tokenized) + np.arange(len(whole))
     xs = prompts.stack([t.prompt for t in tokenized] + ready)
   lengths = np.asarray(xs.lengths).sum(1)[source]
+  extra = xs.choices.shape[-1] - 1
   longest = int((lengths + np.asarray(xs.choice_lengths)[source].max(1) - 1).max())
   if longest > prepared.max_tokens:  # would be read at positions that the model does not have
     raise InputError(
         f"a view has {longest} tokens when tokenized as a whole text, more than the"
         f" {prepared.max_tokens} that fit; lower max_length by a tenth"
     )
-  order, batches = engine.plan_batches(lengths, batch_tokens, max_shapes)
-  rows = engine.reorder(rows._replace(example=source), order)
-  return Plan(xs, views, rows, lengths[order], batches)
+  # Examples by length, so that batches need few shapes; in each, like beginnings side by side.
+  reach = np.zeros(len(tokenized), int)
+  np.maximum.at(reach, rows.example, lengths)
+  order = np.lexsort((rows.example, reach[rows.example]))
+  shared = np.empty(len(order), np.int32)
+  texts_of = _texts_of(symmetry, xs, rows, source)
+  starts = np.flatnonzero(np.diff(rows.example[order], prepend=-1))
+  for part in np.split(starts, range(_CHUNK, len(starts), _CHUNK)):
+    stop = np.searchsorted(starts, part[-1], side="right")
+    chunk = slice(part[0], starts[stop] if stop < len(starts) else len(order))
+    texts = texts_of(order[chunk])
+    groups = np.searchsorted(part, np.arange(chunk.start, chunk.stop), side="right")
+    within, shared[chunk] = packing.sort_rows(texts.tokens, texts.lengths, groups)
+    order[chunk] = order[chunk][within]
+  batches = engine.plan_batches(
+      lengths[order], batch_tokens, max_shapes, shared=shared,
+      extra=extra * xs.choices.shape[-2],
+  )
+  rows, source = engine.reorder(rows, order), source[order]
+  return Plan(xs, views, rows, source, _texts_of(symmetry, xs, rows, source), lengths[order],
+              shared, batches)
 
 
 def score(
     plan: Plan,
-    row_fn: Callable[..., scoring.Scores],
+    batch_fn: Callable[..., scoring.Scores],
     params: Params,
     path: Any,
     fingerprint: str,
+    *,
+    ids: Sequence[str],
     progress: Callable[[int], None] = lambda rows: None,
 ) -> tuple[store_lib.Store, int]:
   """Runs the rows that the store in `path` does not hold yet.
 
   Args:
     plan: from `plan`.
-    row_fn: `(params, element, prompt) -> Scores`, see `scoring.view_scorer`.
+    batch_fn: `(params, elements, rows) -> Scores`, see `scoring.view_rows_scorer`. The same
+      function for two calls compiles once.
     params: the language model's.
     path: the store's folder.
     fingerprint: of everything that changes the numbers.
+    ids: the examples' names, for errors.
     progress: called with the number of rows whenever some are done.
 
   Returns:
     The store, every row done, and how many rows were run now.
   """
-  first = jax.tree.map(lambda a: a[0], (plan.rows.elements, plan.xs))
-  shapes = jax.eval_shape(row_fn, params, *first)._asdict()
+  def inputs_of(batch: engine.Batch) -> Any:
+    which = np.arange(batch.start, batch.stop)
+    packed = packing.pack_rows(
+        plan.texts_of(which), plan.shared[which], num_tokens=batch.tokens, num_rows=batch.size,
+        length=batch.length,
+    )
+    filled = np.minimum(np.arange(batch.start, batch.start + batch.size), batch.stop - 1)
+    return jax.tree.map(lambda a: a[filled], plan.rows.elements), packed
+
+  shapes = jax.eval_shape(batch_fn, params, *inputs_of(plan.batches[0]))._asdict()
   number = len(plan.rows.example)
-  arrays = {name: ((number, *a.shape), str(a.dtype)) for name, a in shapes.items()}
+  arrays = {name: ((number, *a.shape[1:]), str(a.dtype)) for name, a in shapes.items()}
   index = {
       "canonical_row": plan.rows.canonical_row,
       "row": plan.rows.row,
@@ -162,8 +202,8 @@ def score(
   }
   store = store_lib.open_store(path, fingerprint, arrays, index)
   ran = engine.run(
-      row_fn, params, plan.xs, plan.rows, plan.batches, store, trim=prompts.trim,
-      progress=progress,
+      batch_fn, params, inputs_of, plan.batches, store, progress=progress,
+      name_of=lambda row: f"example {ids[plan.rows.example[row]]!r}",
   )
   return store, ran
 
@@ -171,7 +211,7 @@ def score(
 def digest(plan: Plan) -> str:
   """SHA-256 over the tokens, the views and the order of the rows: what each row stands for."""
   state = hashlib.sha256()
-  rows = (plan.rows.example, plan.rows.elements, plan.rows.canonical_row, plan.rows.row)
+  rows = (plan.source, plan.rows.elements, plan.rows.canonical_row, plan.rows.row)
   for leaf in jax.tree.leaves((plan.xs, rows, plan.views.log_weights, plan.views.orbit_size)):
     leaf = np.ascontiguousarray(leaf)
     state.update(f"{leaf.dtype}{leaf.shape}".encode() + leaf.tobytes())
@@ -179,14 +219,49 @@ def digest(plan: Plan) -> str:
 
 
 def cost(plan: Plan) -> dict[str, int]:
-  """Views, distinct rows, their tokens, the tokens that were run, and compiled shapes."""
+  """Views, distinct rows, their tokens, those shared, those run, and compiled shapes."""
   return {
       "views": int(np.isfinite(plan.views.log_weights).sum() + len(plan.rows.canonical_row)),
       "rows": len(plan.rows.example),
       "tokens": int(plan.lengths.sum()),
-      "padded_tokens": sum(b.length * b.size for b in plan.batches),
-      "compiled_shapes": len({(b.length, b.size) for b in plan.batches}),
+      "shared_tokens": int(plan.lengths.sum()) - _held_tokens(plan),
+      "padded_tokens": sum(b.tokens for b in plan.batches),
+      "compiled_shapes": len({b[2:] for b in plan.batches}),
   }
+
+
+def _held_tokens(plan: Plan) -> int:
+  """Tokens of the prompts, those that rows of one batch share counted once."""
+  first = [b.start for b in plan.batches]
+  return int((plan.lengths - plan.shared).sum() + plan.shared[first].sum())
+
+
+def _texts_of(
+    symmetry: Symmetry, xs: prompts.Prompt, rows: engine.Rows, source: np.ndarray
+) -> Callable[[np.ndarray], packing.Texts]:
+  """A function from rows to the tokens of their views."""
+
+  @jax.jit
+  def read(elements, xs):
+    def one(element, x):
+      x = symmetry.act(element, x)
+      return packing.Texts(*prompts.pack(x), x.choices, x.choice_lengths, x.choice_chars)
+
+    return jax.vmap(one)(elements, xs)
+
+  def texts_of(which: np.ndarray) -> packing.Texts:
+    parts = []
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):  # the host's work
+      for start in range(0, len(which), _CHUNK):
+        part = which[start : start + _CHUNK]
+        filled = np.pad(part, (0, _CHUNK - len(part)), mode="edge")  # one compiled shape
+        take = source[filled]
+        out = read(jax.tree.map(lambda a, filled=filled: a[filled], rows.elements),
+                   jax.tree.map(lambda a, take=take: a[take], xs))
+        parts.append(jax.tree.map(lambda a, n=len(part): np.asarray(a)[:n], out))
+    return jax.tree.map(lambda *a: np.concatenate(a), *parts)
+
+  return texts_of
 
 
 def _design(

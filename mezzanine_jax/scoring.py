@@ -8,7 +8,13 @@ import jax.numpy as jnp
 
 from mezzanine_jax.base import Array, Element, Params, Symmetry
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.models.transformer import Transformer, TransformerConfig, unembed
+from mezzanine_jax.models.transformer import (
+    Stream,
+    Transformer,
+    TransformerConfig,
+    one_row,
+    unembed,
+)
 from mezzanine_jax.prompts import Prompt, pack
 
 EMBED_MODES = ("last", "mean", "mean_std")
@@ -31,6 +37,93 @@ class Scores(NamedTuple):
   log_probs: Array
   choice_mass: Array
   features: Array
+
+
+class PackedRows(NamedTuple):
+  """Prompts packed into one stream, ready to be scored.
+
+  Attributes:
+    stream: the tokens of R rows of L = P + C (Tc - 1) places: a prompt's tokens from place 0,
+      then, from place P, all but the last token of every choice.
+    lengths: int32[R], tokens of each prompt, <= P.
+    choices: int32[R, C, Tc], as in `Prompt`.
+    choice_lengths: int32[R, C].
+    choice_chars: int32[R, C].
+  """
+
+  stream: Stream
+  lengths: Array
+  choices: Array
+  choice_lengths: Array
+  choice_chars: Array
+
+
+def rows_scorer(
+    config: TransformerConfig,
+    *,
+    dtype: str = "float32",
+    embed_layer: int = -1,
+    embed_mode: str = "last",
+    choice_norm: str = "none",
+) -> Callable[[Params, PackedRows], Scores]:
+  """`f(params, rows) -> Scores` with a leading axis R: `scorer` for many prompts at once.
+
+  Arguments and errors are those of `scorer`, and so are the results, whatever the other rows
+  are. Tokens that rows share are computed once.
+  """
+  if embed_mode not in EMBED_MODES:
+    raise InputError(f"embed_mode must be one of {', '.join(EMBED_MODES)}, got {embed_mode!r}")
+  if choice_norm not in CHOICE_NORMS:
+    raise InputError(f"choice_norm must be one of {', '.join(CHOICE_NORMS)}, got {choice_norm!r}")
+  layers = config.num_layers
+  if not -layers - 1 <= embed_layer <= layers:
+    raise InputError(
+        f"embed_layer must lie in {-layers - 1}..{layers} for this model of {layers} layers"
+        f" (0 = embeddings, -1 = after the final norm), got {embed_layer}"
+    )
+
+  def score(params: Params, rows: PackedRows) -> Scores:
+    num_rows, num_choices, width = rows.choices.shape
+    extra = width - 1  # a choice's last token is predicted, never read
+    size = rows.stream.rows.shape[1] - num_choices * extra
+    model = Transformer(config, dtype, scan="layers" in params)
+    hidden, last = model.apply({"params": params}, rows.stream, layers=(embed_layer, -1))
+
+    # The prompt's last token predicts every first token, each choice token the one behind it.
+    targets = [rows.choices[:, :, 0].T, rows.choices[:, :, 1:].reshape(num_rows, -1).T]
+    at = jnp.concatenate([rows.lengths[:, None] - 1, jnp.broadcast_to(
+        size + jnp.arange(num_choices * extra), (num_rows, num_choices * extra))], axis=1)
+    states_PxRxD = last[jnp.take_along_axis(rows.stream.rows, at, axis=1)].swapaxes(0, 1)
+
+    def log_probs_of(states_RxD, tokens):
+      log_probs_RxV = jax.nn.log_softmax(unembed(config, params, states_RxD))
+      return jnp.take_along_axis(log_probs_RxV, tokens, axis=1)
+
+    choice_log_probs = log_probs_of(states_PxRxD[0], targets[0].T)
+    if extra:  # one place after the other, so that the vocabulary's axis stays small
+      later = jax.lax.map(
+          lambda a: log_probs_of(a[0], a[1][:, None])[:, 0], (states_PxRxD[1:], targets[1]))
+      later = later.T.reshape(num_rows, num_choices, extra)
+      inside = jnp.arange(extra) < rows.choice_lengths[:, :, None] - 1
+      choice_log_probs += jnp.where(inside, later, 0.0).sum(2)
+
+    divisor = {
+        "none": jnp.ones(num_choices), "token": rows.choice_lengths, "char": rows.choice_chars
+    }[choice_norm]
+    if embed_mode == "last":  # the one state of a row that is needed
+      ends = jnp.take_along_axis(rows.stream.rows, rows.lengths[:, None] - 1, axis=1)
+      features = hidden[ends[:, 0]]
+    else:
+      features = jax.vmap(lambda h, n: pool(h, n, embed_mode))(
+          hidden[rows.stream.rows[:, :size]], rows.lengths)
+    return Scores(
+        choice_log_probs,
+        jax.nn.log_softmax(choice_log_probs / divisor),
+        jnp.exp(choice_log_probs).sum(1),
+        features,
+    )
+
+  return score
 
 
 def scorer(
@@ -61,53 +154,28 @@ def scorer(
   Raises:
     InputError: for a layer the model does not have, an unknown mode or norm.
   """
-  if embed_mode not in EMBED_MODES:
-    raise InputError(f"embed_mode must be one of {', '.join(EMBED_MODES)}, got {embed_mode!r}")
-  if choice_norm not in CHOICE_NORMS:
-    raise InputError(f"choice_norm must be one of {', '.join(CHOICE_NORMS)}, got {choice_norm!r}")
-  layers = config.num_layers
-  if not -layers - 1 <= embed_layer <= layers:
-    raise InputError(
-        f"embed_layer must lie in {-layers - 1}..{layers} for this model of {layers} layers"
-        f" (0 = embeddings, -1 = after the final norm), got {embed_layer}"
-    )
-  model = Transformer(config, dtype)
+  score_rows = rows_scorer(
+      config, dtype=dtype, embed_layer=embed_layer, embed_mode=embed_mode,
+      choice_norm=choice_norm,
+  )
 
   def score(params: Params, prompt: Prompt) -> Scores:
     tokens, length = pack(prompt)
-    size, (num_choices, width) = tokens.shape[0], prompt.choices.shape
-    extra = width - 1  # a choice's last token is predicted, never read
     choices = jnp.asarray(prompt.choices)
-
-    place, ahead = jnp.arange(size), jnp.tile(jnp.arange(extra), num_choices)
-    in_prompt = (place < length).astype(jnp.int32)
-    in_choice = ahead < jnp.repeat(jnp.asarray(prompt.choice_lengths) - 1, extra)
-    own = jnp.where(in_choice, jnp.repeat(jnp.arange(num_choices) + 2, extra), 0)
-    hidden, last = model.apply(
-        {"params": params},
-        jnp.concatenate([tokens, choices[:, :extra].reshape(-1)]),
+    num_choices, width = choices.shape
+    place = jnp.arange(tokens.shape[0])
+    ahead = jnp.tile(jnp.arange(width - 1), num_choices)
+    which = jnp.repeat(jnp.arange(num_choices), width - 1)
+    in_choice = ahead < jnp.asarray(prompt.choice_lengths)[which] - 1
+    stream = one_row(
+        jnp.concatenate([tokens, choices[:, : width - 1].reshape(-1)]),
         jnp.concatenate([place, length + ahead]),
-        jnp.concatenate([in_prompt, own]),
-        jnp.concatenate([in_prompt, in_choice.astype(jnp.int32)]),
-        layers=(embed_layer, -1),
+        jnp.concatenate([place < length, jnp.where(in_choice, which + 2, 0)]).astype(jnp.int32)
+        if width > 1 else None,
     )
-
-    at = jnp.concatenate([length[None] - 1, size + jnp.arange(num_choices * extra)])
-    log_probs_PxV = jax.nn.log_softmax(unembed(config, params, last[at]))
-    first = log_probs_PxV[0, choices[:, 0]]
-    later = jnp.take_along_axis(log_probs_PxV[1:], choices[:, 1:].reshape(-1, 1), axis=1)
-    later = jnp.where(in_choice, later[:, 0], 0.0).reshape(num_choices, extra)
-    choice_log_probs = first + later.sum(1)
-
-    divisor = {
-        "none": jnp.ones(num_choices), "token": prompt.choice_lengths, "char": prompt.choice_chars
-    }[choice_norm]
-    return Scores(
-        choice_log_probs,
-        jax.nn.log_softmax(choice_log_probs / divisor),
-        jnp.exp(choice_log_probs).sum(),
-        pool(hidden[:size], length, embed_mode),
-    )
+    rows = (length, choices, prompt.choice_lengths, prompt.choice_chars)
+    rows = PackedRows(stream, *(jnp.asarray(a)[None] for a in rows))
+    return jax.tree.map(lambda a: a[0], score_rows(params, rows))
 
   return score
 
@@ -148,6 +216,22 @@ def view_scorer(
     return scores._replace(
         choice_log_probs=symmetry.align(element, scores.choice_log_probs),
         log_probs=symmetry.align(element, scores.log_probs),
+    )
+
+  return apply
+
+
+def view_rows_scorer(
+    score_rows: Callable[[Params, PackedRows], Scores], symmetry: Symmetry
+) -> Callable[[Params, Element, PackedRows], Scores]:
+  """`f(params, elements, rows) -> Scores` of R views already acted upon: the choices aligned."""
+
+  def apply(params: Params, elements: Element, rows: PackedRows) -> Scores:
+    scores = score_rows(params, rows)
+    align = jax.vmap(symmetry.align)
+    return scores._replace(
+        choice_log_probs=align(elements, scores.choice_log_probs),
+        log_probs=align(elements, scores.log_probs),
     )
 
   return apply

@@ -1,14 +1,15 @@
-"""One decoder-only transformer over one token sequence; `jax.vmap` over it makes batches.
+"""One decoder-only transformer over a stream of tokens that several rows may share.
 
 Every architecture fact is in `TransformerConfig`; `families` fills it from published configs.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mezzanine_jax.errors import InputError
 
@@ -23,7 +24,10 @@ ACTIVATIONS = {
     "silu": jax.nn.silu,
     "swish": jax.nn.silu,
 }
-_MASKED = -1e30  # added to a score that must not count: its exponential is exactly 0
+_MASKED = -1e30  # in place of a score that must not count: its exponential is exactly 0
+# Attention goes over the queries in blocks, each against the keys up to its own end. Smaller ones
+# leave out more of the masked half; more than eight would cost compile time.
+_BLOCK, _MAX_BLOCKS = 64, 8
 _INIT = nn.initializers.normal(0.02)
 
 
@@ -152,18 +156,79 @@ def _rotate(x: Array, cos: Array, sin: Array) -> Array:
   return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
 
 
-def _attend(q: Array, k: Array, v: Array, bias: Array, dtype: DTypeLike) -> Array:
-  """Attention of q[T, H, d] over k, v[T, Hkv, d] with bias[T, T] added to the scores."""
-  num_tokens, num_heads, head_dim = q.shape
-  num_kv_heads = k.shape[1]
+class Stream(NamedTuple):
+  """Tokens of several rows, each held once, and the rows that they make up.
+
+  Everything but attention treats tokens one by one, so a token that two rows share (the same
+  beginning of two views) is computed once, and padding between rows does not exist.
+
+  Attributes:
+    tokens: int32[T], ids.
+    positions: int32[T], the place of each token in its own text.
+    rows: int32[R, L], which of the T tokens each row holds, in order; anything at its padding.
+    home: int32[T], r * L + l of one place where the token stands: it attends from there, and
+      every row that holds it agrees about what lies before it.
+    segments: int32[R, L] or None. 1 is the row's text and 2 + c its c-th continuation, which
+      sees the text and itself; 0 is padding, seen by none. None: every row is text up to its
+      end, and padding stands behind it.
+  """
+
+  tokens: Array
+  positions: Array
+  rows: Array
+  home: Array
+  segments: Array | None = None
+
+
+def one_row(tokens: Array, positions: Array, segments: Array | None = None) -> Stream:
+  """The stream of a single row: int32[T] each.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> one_row(jnp.array([7, 8]), jnp.arange(2)).rows.tolist()
+    [[0, 1]]
+  """
+  places = jnp.arange(tokens.shape[0], dtype=jnp.int32)
+  return Stream(tokens, positions, places[None], places,
+                None if segments is None else segments[None])
+
+
+def _attend(q: Array, k: Array, v: Array, segments: Array | None, places: Array | None,
+            window: int | None, dtype: DTypeLike) -> Array:
+  """Causal attention of q[R, L, H, d] over k, v[R, L, Hkv, d] within each row: [R, L, H d]."""
+  num_rows, length, num_heads, head_dim = q.shape
+  num_kv_heads = k.shape[2]
+  shared = num_heads // num_kv_heads
   # Query heads that share a key head are rows of one matrix: keys are never repeated.
-  q = (q * head_dim**-0.5).reshape(num_tokens, num_kv_heads, -1, head_dim).transpose(1, 2, 0, 3)
-  scores = _einsum("kgth,ksh->kgts", q, k.transpose(1, 0, 2), dtype) + bias
-  weights = jnp.exp(scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True)))
-  total = jnp.sum(weights, axis=-1, keepdims=True)
-  # Dividing after the product touches [T, d] numbers, not [T, T].
-  out = _einsum("kgts,ksh->kgth", weights, v.transpose(1, 0, 2), dtype) / total
-  return out.transpose(2, 0, 1, 3).reshape(num_tokens, num_heads * head_dim)
+  q = (q * head_dim**-0.5).reshape(num_rows, length, num_kv_heads, shared, head_dim)
+  q = q.transpose(0, 2, 3, 1, 4).astype(dtype)
+  k, v = (a.transpose(0, 2, 1, 3).astype(dtype) for a in (k, v))
+  order = np.arange(length)
+  block = max(_BLOCK, -(-length // (8 * _MAX_BLOCKS)) * 8)
+  blocks = []
+  for start in range(0, length, block):
+    stop = min(start + block, length)
+    own, until = slice(start, stop), slice(0, stop)
+    seen = order[own, None] >= order[None, until]
+    if segments is not None:
+      keys, queries = segments[:, None, None, None, until], segments[:, None, None, own, None]
+      seen = seen & ((keys == queries) | ((keys == 1) & (queries > 0)))
+    if window is not None:
+      keys, queries = places[:, None, None, None, until], places[:, None, None, own, None]
+      seen = seen & (queries - keys < window)
+    size = shared * (stop - start)
+    folded = q[:, :, :, own].reshape(num_rows, num_kv_heads, size, head_dim)
+    scores = _einsum("rkth,rksh->rkts", folded, k[:, :, until], dtype)
+    scores = scores.reshape(num_rows, num_kv_heads, shared, stop - start, stop)
+    scores = jnp.where(seen, scores, _MASKED)
+    weights = jnp.exp(scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True)))
+    total = jnp.sum(weights, axis=-1, keepdims=True)
+    weights = weights.reshape(num_rows, num_kv_heads, size, stop)
+    mixed = _einsum("rkts,rksh->rkth", weights, v[:, :, until], dtype)
+    # Dividing after the product touches [L, d] numbers, not [L, L].
+    blocks.append(mixed.reshape(num_rows, num_kv_heads, shared, -1, head_dim) / total)
+  out = jnp.concatenate(blocks, axis=3).transpose(0, 3, 1, 2, 4)
+  return out.reshape(num_rows, length, num_heads * head_dim)
 
 
 class _Block(nn.Module):
@@ -173,9 +238,9 @@ class _Block(nn.Module):
   dtype: DTypeLike
 
   @nn.compact
-  def __call__(self, carry, slot: Array, bias: Array, rotary: tuple[Array, Array] | None):
+  def __call__(self, carry, slot: Array, stream: Stream, rotary: tuple[Array, Array] | None):
     hidden, kept = carry
-    hidden = self._mlp(self._attention(hidden, bias, rotary))
+    hidden = self._mlp(self._attention(hidden, stream, rotary))
     if kept is not None:
       kept = kept.at[slot].set(hidden, mode="drop")  # layers not asked for have no slot
     return (hidden, kept), None
@@ -183,7 +248,7 @@ class _Block(nn.Module):
   def _linear(self, x, features, use_bias, name):
     return _Linear(features, use_bias, self.dtype, name=name)(x)
 
-  def _attention(self, hidden, bias, rotary):
+  def _attention(self, hidden, stream, rotary):
     c = self.config
     x = _Norm(c.norm, c.norm_eps, name="attn_norm")(hidden)
     q = self._linear(x, c.num_heads * c.head_dim, c.qkv_bias, "q")
@@ -195,7 +260,10 @@ class _Block(nn.Module):
       k = _Norm("rmsnorm", c.norm_eps, name="k_norm")(k)
     if rotary is not None:
       q, k = _rotate(q, *rotary), _rotate(k, *rotary)
-    out = _attend(q, k, v, bias, self.dtype)
+    q, k, v = (a[stream.rows] for a in (q, k, v))
+    places = None if c.sliding_window is None else stream.positions[stream.rows]
+    out = _attend(q, k, v, stream.segments, places, c.sliding_window, self.dtype)
+    out = out.reshape(-1, out.shape[-1])[stream.home]
     return hidden + self._linear(out, c.width, c.out_bias, "out")
 
   def _mlp(self, hidden):
@@ -211,16 +279,17 @@ class _Block(nn.Module):
 
 
 class Transformer(nn.Module):
-  """Hidden states of one packed token sequence.
+  """Hidden states of a stream of tokens.
 
-  Token i sees token j iff j <= i in the array and j's segment is i's own or i's parent:
-  prompts of several rows can lie in one sequence, and a choice (its own segment, its prompt's as
-  parent) sees the prompt and itself. Segment 0 is padding, seen by padding alone.
+  A token sees the tokens before it in its row, and itself; a continuation (see `Stream`) sees
+  its row's text and itself.
 
   Attributes:
     config: the architecture.
     dtype: float32 (exact products) or bfloat16 (matmul inputs; sums, norms, softmax and the
       residual stream stay float32).
+    scan: whether the layers' parameters are stacked and scanned over, or each layer has its own
+      (see `unstack`).
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -228,26 +297,22 @@ class Transformer(nn.Module):
     ...                            num_kv_heads=1, head_dim=4, mlp_width=16, max_positions=8,
     ...                            rope_frequencies=(1.0, 0.01))
     >>> params = init_params(config, jax.random.key(0))
-    >>> ids, ones = jnp.array([3, 1, 4]), jnp.ones(3, jnp.int32)
     >>> first, last = Transformer(config).apply(
-    ...     {"params": params}, ids, jnp.arange(3), ones, 0 * ones, layers=(0, -1))
+    ...     {"params": params}, one_row(jnp.array([3, 1, 4]), jnp.arange(3)), layers=(0, -1))
     >>> unembed(config, params, last[-1:]).shape
     (1, 10)
   """
 
   config: TransformerConfig
   dtype: DTypeLike = jnp.float32
+  scan: bool = True
 
   @nn.compact
-  def __call__(self, tokens: Array, positions: Array, segments: Array, parents: Array,
-               layers: tuple[int, ...] = (-1,)) -> tuple[Array, ...]:
-    """Runs the model on one sequence.
+  def __call__(self, stream: Stream, layers: tuple[int, ...] = (-1,)) -> tuple[Array, ...]:
+    """Runs the model on one stream.
 
     Args:
-      tokens: int32[T], ids.
-      positions: int32[T], the place of each token in its own text.
-      segments: int32[T], which piece a token belongs to; 0 is padding.
-      parents: int32[T], another segment that the token sees; 0 for none.
+      stream: see `Stream`.
       layers: which hidden states to return: 0 the embeddings, i after block i, and
         `num_layers` (or -1) after the final norm. Static.
 
@@ -259,39 +324,53 @@ class Transformer(nn.Module):
     table = self.param("embed", _INIT, (c.vocab_size, c.width))
     if not c.tied_embeddings:  # made here, used by `unembed`
       self.param("unembed", _INIT, (c.vocab_size, c.width))
-    hidden = jnp.take(table, tokens, axis=0, mode="clip").astype(jnp.float32)
+    hidden = jnp.take(table, stream.tokens, axis=0, mode="clip").astype(jnp.float32)
     rotary = None
     if c.positions == "learned":
       places = self.param("positions", _INIT, (c.max_positions, c.width))
-      hidden = hidden + jnp.take(places, positions, axis=0, mode="clip").astype(jnp.float32)
+      hidden = hidden + jnp.take(places, stream.positions, axis=0, mode="clip").astype(jnp.float32)
     else:
-      angles = positions[:, None, None].astype(jnp.float32) * jnp.array(c.rope_frequencies)
+      angles = stream.positions[:, None, None].astype(jnp.float32) * jnp.array(c.rope_frequencies)
       rotary = (jnp.cos(angles) * c.rope_scale, jnp.sin(angles) * c.rope_scale)
     embedded = hidden
 
-    inner = sorted({i for i in wanted if 0 < i < c.num_layers})
-    slots = [inner.index(i) if i in inner else len(inner) for i in range(1, c.num_layers + 1)]
-    kept = jnp.zeros((len(inner), *hidden.shape)) if inner else None
-    blocks = nn.scan(_Block, variable_axes={"params": 0}, split_rngs={"params": True},
-                     in_axes=(0, nn.broadcast, nn.broadcast), length=c.num_layers)
-    bias = _mask_bias(c, positions, segments, parents)
-    (hidden, kept), _ = blocks(c, self.dtype, name="layers")(
-        (hidden, kept), jnp.array(slots), bias, rotary)
-    final = _Norm(c.norm, c.norm_eps, name="final_norm")(hidden)
-    known = {0: embedded, c.num_layers: final} | {i: kept[n] for n, i in enumerate(inner)}
+    if self.scan:
+      inner = sorted({i for i in wanted if 0 < i < c.num_layers})
+      slots = [inner.index(i) if i in inner else len(inner) for i in range(1, c.num_layers + 1)]
+      kept = jnp.zeros((len(inner), *hidden.shape)) if inner else None
+      blocks = nn.scan(_Block, variable_axes={"params": 0}, split_rngs={"params": True},
+                       in_axes=(0, nn.broadcast, nn.broadcast), length=c.num_layers)
+      (hidden, kept), _ = blocks(c, self.dtype, name="layers")(
+          (hidden, kept), jnp.array(slots), stream, rotary)
+      known = {i: kept[n] for n, i in enumerate(inner)}
+    else:
+      known = {}
+      for i in range(c.num_layers):
+        (hidden, _), _ = _Block(c, self.dtype, name=f"layers_{i}")(
+            (hidden, None), None, stream, rotary)
+        known[i + 1] = hidden
+    known[0] = embedded
+    known[c.num_layers] = _Norm(c.norm, c.norm_eps, name="final_norm")(hidden)
     return tuple(known[i] for i in wanted)
 
 
-def _mask_bias(config: TransformerConfig, positions: Array, segments: Array,
-               parents: Array) -> Array:
-  """0 where token i (row) may see token j (column), a very negative number elsewhere."""
-  order = jnp.arange(segments.shape[0])
-  own = segments[:, None] == segments[None, :]
-  parent = (parents[:, None] == segments[None, :]) & (segments != 0)[None, :]
-  seen = (order[:, None] >= order[None, :]) & (own | parent)
-  if config.sliding_window is not None:
-    seen &= positions[:, None] - positions[None, :] < config.sliding_window
-  return jnp.where(seen, 0.0, _MASKED)
+def unstack(params: Any) -> Any:
+  """The same parameters with every layer's own: "layers_0", "layers_1", … for "layers".
+
+  A program in which the layers stand one after the other takes longer to compile than a scan
+  over stacked ones, but no layer has to be cut out of the stack while it runs: on CPUs that is
+  faster. Every function here takes either tree.
+
+  Args:
+    params: parameters whose leaves under "layers" have a leading axis of layers.
+
+  Returns:
+    a new tree; leaves that are not in layers are the same arrays.
+  """
+  stacked = params["layers"]
+  count = jax.tree.leaves(stacked)[0].shape[0]
+  rest = {name: value for name, value in params.items() if name != "layers"}
+  return rest | {f"layers_{i}": jax.tree.map(lambda a, i=i: a[i], stacked) for i in range(count)}
 
 
 def layer_indices(config: TransformerConfig, layers: tuple[int, ...]) -> tuple[int, ...]:
@@ -344,6 +423,6 @@ def init_params(config: TransformerConfig, key: Array) -> Any:
 
   @jax.jit  # the forward pass falls away, what is left is one small program
   def init(key):
-    return Transformer(config).init(key, one, one, one, one)["params"]
+    return Transformer(config).init(key, one_row(one, one))["params"]
 
   return init(key)

@@ -128,8 +128,8 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
     )
   with bar("loading the language model"):
     lm = load_lm(config.lm_name, config.dtype)
-  row_fn = scoring.view_scorer(
-      scoring.scorer(
+  batch_fn = scoring.view_rows_scorer(
+      scoring.rows_scorer(
           lm.config, dtype=lm.dtype, embed_layer=config.embed_layer,
           embed_mode=config.embed_mode, choice_norm=config.choice_norm,
       ),
@@ -172,7 +172,8 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   scoring_started = time.monotonic()
   with bar("scoring views", len(plan.rows.example)) as advance:
     store, rows_run = language.score(
-        plan, row_fn, lm.params, folder.path / runs.STORE, fingerprint, progress=advance
+        plan, batch_fn, lm.params, folder.path / runs.STORE, fingerprint,
+        ids=[e.id for e in examples], progress=advance,
     )
   cost = language.cost(plan) | {"rows_run": rows_run}  # fewer than rows in a run that continued
   cost["seconds"] = time.monotonic() - scoring_started
