@@ -8,7 +8,7 @@ from typing import Any
 
 def write_dataset(home: Path, hub_id: str, splits: dict[str, Any], subset: str = "default") -> None:
   """Writes `datasets.Dataset`s where a process with HF_HOME=home finds them without a network."""
-  import datasets
+  from datasets.packaged_modules.parquet.parquet import Parquet
 
   name = hub_id.split("/")[-1]
   folder = home / "datasets" / hub_id.replace("/", "___") / subset / "0.0.0" / ("0" * 40)
@@ -17,8 +17,8 @@ def write_dataset(home: Path, hub_id: str, splits: dict[str, Any], subset: str =
     source.mkdir(exist_ok=True)
     rows.to_parquet(source / f"{split}.parquet")
   files = {split: str(source / f"{split}.parquet") for split in splits}
-  datasets.load_dataset("parquet", data_files=files, cache_dir=str(cache))
-  (made,) = cache.glob("parquet/*/*/*/dataset_info.json")
+  Parquet(cache_dir=str(cache), data_files=files).download_and_prepare()
+  (made,) = cache.glob("parquet/*/*/dataset_info.json")
   folder.mkdir(parents=True)
   for arrow in made.parent.glob("*.arrow"):
     shutil.move(arrow, folder / arrow.name.replace("parquet", name, 1))

@@ -200,7 +200,7 @@ def test_extra_fields(tmp_path):
 
 @pytest.mark.parametrize("settings, message", [
     (dict(text_field="txt"), r"no field 'txt' \(did you mean 'text'\?\): mend text_field"),
-    (dict(label_field="kind"), "no field 'kind'; there are: text, label, deep, body: mend label_field"),
+    (dict(label_field="kind"), "no field .kind.; there are: text, label, deep, body: mend l"),
     (dict(label_field="text"), "holds 36 different values in 36 examples .*which are no labels"),
     (dict(label_map="0,1"), r"the answer 2 of example 'train:2' is not in label_map \(0, 1\)"),
     (dict(extra_fields="titel"), "no field 'titel'; there are: .*: mend extra_fields"),
