@@ -159,7 +159,6 @@ def test_other_labels_than_the_presets(tmp_path):
   write(tmp_path / "imdb" / "test.jsonl", [r | {"text": "T " + r["text"]} for r in rows])
   assert load(tmp_path / "imdb", label_field="stars").label_names == ("1", "2", "3")
   swapped = load(tmp_path / "imdb", label_map="1,0")
-  assert [e.label for e in sorted(swapped.train)][:2] != [e.label for e in swapped.train][:0]
   assert {e.id: e.label for e in swapped.train}["train:0"] == 1
   assert swapped.choices == (" 1", " 0")
 
