@@ -3,8 +3,11 @@
 import importlib
 from types import ModuleType
 
+from mezzanine_jax import plugins
 from mezzanine_jax.config import did_you_mean
 from mezzanine_jax.errors import InputError
+
+GROUP = "mezzanine.recipes"  # entry points of other packages: a module like those here
 
 # Name -> module, imported when it is asked for.
 RECIPES = {
@@ -13,15 +16,31 @@ RECIPES = {
 
 
 def get_recipe(name: str) -> ModuleType:
-  """The module of a recipe: `NAME`, `Config`, `run(config, out)` and a docstring.
+  """The module of a recipe, built in or another package's.
+
+  Args:
+    name: one of `RECIPES`, or an entry point of the group `mezzanine.recipes`.
+
+  Returns:
+    A module with `NAME`, `Config`, `run(config, out)` and a docstring.
 
   Raises:
-    InputError: for a name that is not there.
+    InputError: for a name that is not there, or one whose module is no recipe.
 
   Example:
     >>> get_recipe("hf_llm_hiddenstate_order_distill").Config().k_train
     8
   """
-  if not isinstance(name, str) or name not in RECIPES:
-    raise InputError(f"unknown recipe {name!r}{did_you_mean(str(name), RECIPES)}")
-  return importlib.import_module(RECIPES[name])
+  if isinstance(name, str) and name in RECIPES:
+    return importlib.import_module(RECIPES[name])
+  found = plugins.find(GROUP, name) if isinstance(name, str) else None
+  if found is None:
+    known = [*RECIPES, *plugins.names(GROUP)]
+    raise InputError(f"unknown recipe {name!r}{did_you_mean(str(name), known)}")
+  missing = [part for part in ("Config", "run") if not hasattr(found, part)]
+  if missing:
+    raise InputError(
+        f"recipe {name!r} of another package has no {' and no '.join(missing)}: its entry point"
+        f" in {GROUP} must be a module with Config and run(config, out)"
+    )
+  return found

@@ -39,7 +39,7 @@ from mezzanine_jax.models.load import DTYPES, load_lm
 from mezzanine_jax.progress import bar
 from mezzanine_jax.scoring import CHOICE_NORMS, EMBED_MODES
 from mezzanine_jax.symmetries import make_symmetry
-from mezzanine_jax.worlds import WORLDS
+from mezzanine_jax.worlds import WORLDS, load_world
 
 NAME = "hf_llm_hiddenstate_order_distill"
 
@@ -48,15 +48,19 @@ NAME = "hf_llm_hiddenstate_order_distill"
 class Config:
   """Every field of the recipe."""
 
-  world: str = option("hf_qa", "where examples come from", one_of=tuple(WORLDS))
-  dataset: str = option(
-      "boolq", "preset, hub id, local folder or file (jsonl, csv, parquet); or evidence_qa")
+  world: str = option(
+      "hf_qa", f"where examples come from: {', '.join(WORLDS)}, or one that a package adds")
+  dataset: str | None = option(
+      None, "preset, hub id, local folder or file (jsonl, csv, parquet, zip); none: the world's own"
+      " (hf_qa: boolq)")
   question_field: str = option("question", "field with the question")
   passage_field: str = option("passage", "field with the passage")
   answer_field: str = option("answer", "field with the answer")
   label_map: str | None = option(None, "answers in the order of the choices, such as 'no,yes'")
+  extra_fields: str | None = option(None, "more fields for the template, such as 'title,facts'")
   train_split: str = option("train", "split to learn from")
   test_split: str | None = option(None, "split to be judged by (none: validation, test or dev)")
+  subset: str | None = option(None, "configuration of a hub dataset that has several")
   n_train: int = option(2048, "training examples", at_least=2)
   n_test: int = option(512, "test examples", at_least=1)
   seed: int = option(0, "the one seed: examples, views, training", at_least=0, at_most=2**32 - 1)
@@ -119,7 +123,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   settings = dataclasses.asdict(config)
   symmetry = make_symmetry(config.symmetry, **settings)
   with bar("loading the data"):
-    world = WORLDS[config.world](**arguments_of(WORLDS[config.world], settings))
+    world = load_world(config.world, **settings)
   choices = config.choices.split("|")
   if world.num_labels > len(choices):
     raise InputError(

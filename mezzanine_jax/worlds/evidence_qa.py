@@ -76,7 +76,7 @@ def load(dataset: str = NAME, *, n_train: int, n_test: int, seed: int = 0) -> Wo
     notes[part] = {"asked": used, "available": None, "used": used, "labels": labels}
     notes[part]["passages"] = used
   digests = {part: digest(examples) for part, examples in parts.items()}
-  return World(train, test, 2, notes, digests)
+  return World(train, test, 2, notes, digests, evidence="passage")
 
 
 def _part(part: str, count: int, seed: int, seen: set[frozenset[str]]) -> list[Example]:

@@ -1,49 +1,87 @@
-"""Reads tables of records from local files: jsonl, json, csv and parquet."""
+"""Reads tables of records from local files: jsonl, json, csv, tsv and parquet."""
 
+import io
 import json
 import re
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 from mezzanine_jax.errors import InputError
 
-FORMATS = (".jsonl", ".json", ".csv", ".parquet")
+FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 Row = dict[str, Any]
 
 
-def split_files(folder: Path) -> dict[str, list[Path]]:
-  """Finds the splits of a folder: `train.jsonl`, or shards `train-00000-of-00002.parquet`.
+class DataFile(NamedTuple):
+  """A file of records, on disk or inside an archive.
+
+  Attributes:
+    label: how messages call it.
+    folder: the folder it stands in, below the dataset ("" for the dataset's own).
+    stem: its name without the suffix.
+    suffix: one of `FORMATS`.
+    open: gives its bytes, from the beginning.
+  """
+
+  label: str
+  folder: str
+  stem: str
+  suffix: str
+  open: Callable[[], BinaryIO]
+
+
+def data_file(path: Path) -> DataFile:
+  """A file on disk; whether it can be read shows when it is."""
+  return DataFile(str(path), "", path.stem, path.suffix.lower(), lambda: path.open("rb"))
+
+
+def folder_files(folder: Path) -> list[DataFile]:
+  """The data files that stand in a folder itself, sorted by name."""
+  return [
+    data_file(path)
+    for path in sorted(folder.iterdir())
+    if path.suffix.lower() in FORMATS and path.is_file()
+  ]
+
+
+def split_files(where: str, files: Sequence[DataFile]) -> dict[str, list[DataFile]]:
+  """Sorts files into splits: `train.jsonl`, or shards `train-00000-of-00002.parquet`.
 
   Args:
-    folder: an existing folder.
+    where: the folder or archive, for messages.
+    files: data files, in the order in which they are to be read.
 
   Returns:
-    The files of every split, in the order of their names.
+    The files of every split. Its name is that of its files, with their folder before it only
+    where two folders hold a split of that name.
 
   Raises:
     InputError: one split stands there in several formats.
   """
-  splits: dict[str, list[Path]] = {}
-  for path in sorted(folder.iterdir()):
-    if path.suffix.lower() in FORMATS and path.is_file():
-      name = re.sub(r"-\d+-of-\d+$", "", path.stem)
-      splits.setdefault(name, []).append(path)
-  for name, paths in splits.items():
-    if len({path.suffix.lower() for path in paths}) > 1:
-      found = " and ".join(path.name for path in paths)
+  splits: dict[tuple[str, str], list[DataFile]] = {}
+  for file in files:
+    splits.setdefault((file.folder, re.sub(r"-\d+-of-\d+$", "", file.stem)), []).append(file)
+  names = [name for _, name in splits]
+  result = {}
+  for (folder, name), parts in splits.items():
+    if len({file.suffix for file in parts}) > 1:
+      found = " and ".join(file.stem + file.suffix for file in parts)
       raise InputError(
-        f"{folder} holds the split {name!r} more than once ({found}): leave one of them there"
+        f"{where} holds the split {name!r} more than once ({found}): leave one of them there"
       )
-  return splits
+    alone = names.count(name) == 1
+    result[name if alone else f"{folder or '.'}/{name}"] = parts
+  return result
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(file: DataFile) -> list[Row]:
   """Reads the records of one file.
 
   Args:
-    path: a file of jsonl (one object a line), json (a list of objects, or an object that holds
-      one such list), csv (a header line; every value is text) or parquet.
+    file: jsonl (one object a line), json (a list of objects, or an object that holds one such
+      list), csv and tsv (a header line; every value is text) or parquet.
 
   Returns:
     One dict a record, in the file's order.
@@ -51,58 +89,60 @@ def read_rows(path: Path) -> list[Row]:
   Raises:
     InputError: the file cannot be read as what its name says.
   """
-  readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
-  reader = readers.get(path.suffix.lower())
+  readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
+  reader = readers.get(file.suffix)
   if reader is None:
-    raise InputError(f"{path} is not a data file: allowed are {', '.join(FORMATS)}")
+    raise InputError(f"{file.label} is not a data file: allowed are {', '.join(FORMATS)}, .zip")
   try:
-    return reader(path)
+    with file.open() as content:
+      return reader(file, content)
   except UnicodeDecodeError as error:
-    raise InputError(f"{path} is not UTF-8 text (byte {error.start}): convert it") from error
+    raise InputError(f"{file.label} is not UTF-8 text (byte {error.start}): convert it") from error
   except OSError as error:
-    raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    raise InputError(f"{file.label} cannot be read: {error.strerror or error}") from error
 
 
-def _jsonl(path: Path) -> list[Row]:
+def _jsonl(file: DataFile, content: BinaryIO) -> list[Row]:
   """Reads one JSON object a line; empty lines are passed over."""
   rows = []
-  with path.open(encoding="utf-8-sig", newline="\n") as lines:
+  with io.TextIOWrapper(content, encoding="utf-8-sig", newline="\n") as lines:
     for number, line in enumerate(lines, 1):
       if line.strip():
-        rows.append(_object(path, f"line {number}", _parse(path, line, f"line {number}")))
+        where = f"line {number}"
+        rows.append(_object(file.label, where, _parse(file.label, line, where)))
   return rows
 
 
-def _json(path: Path) -> list[Row]:
+def _json(file: DataFile, content: BinaryIO) -> list[Row]:
   """Reads a list of objects, also where it is the one list in an object."""
-  content = _parse(path, path.read_text(encoding="utf-8-sig"), "the file")
-  if isinstance(content, dict):
-    lists = [value for value in content.values() if isinstance(value, list)]
-    content = lists[0] if len(lists) == 1 else None
-  if not isinstance(content, list):
+  value = _parse(file.label, content.read().decode("utf-8-sig"), "the file")
+  if isinstance(value, dict):
+    lists = [item for item in value.values() if isinstance(item, list)]
+    value = lists[0] if len(lists) == 1 else None
+  if not isinstance(value, list):
     raise InputError(
-      f"{path} must hold a list of objects (or one object with one such list); "
+      f"{file.label} must hold a list of objects (or one object with one such list); "
       "name it .jsonl where every line is an object"
     )
-  return [_object(path, f"item {number}", item) for number, item in enumerate(content, 1)]
+  return [_object(file.label, f"item {number}", item) for number, item in enumerate(value, 1)]
 
 
-def _parse(path: Path, text: str, where: str) -> Any:
+def _parse(label: str, text: str, where: str) -> Any:
   """Parses JSON, or says where it is malformed."""
   try:
     return json.loads(text)
   except (ValueError, RecursionError) as error:
-    raise InputError(f"{path} is malformed: {where} is not valid JSON ({error})") from error
+    raise InputError(f"{label} is malformed: {where} is not valid JSON ({error})") from error
 
 
-def _object(path: Path, where: str, value: Any) -> Row:
+def _object(label: str, where: str, value: Any) -> Row:
   """Returns a record, or says that it is none."""
   if not isinstance(value, dict):
-    raise InputError(f"{path} is malformed: {where} is not an object with named fields")
+    raise InputError(f"{label} is malformed: {where} is not an object with named fields")
   return value
 
 
-def _csv(path: Path) -> list[Row]:
+def _csv(file: DataFile, content: BinaryIO) -> list[Row]:
   """Reads a table with a header line; nothing is taken for a number or for missing."""
   import pandas as pd
 
@@ -111,24 +151,29 @@ def _csv(path: Path) -> list[Row]:
       # A line with too many values is an error, not something to pass over.
       warnings.simplefilter("error", pd.errors.ParserWarning)
       table = pd.read_csv(
-        path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
+        content,
+        sep="\t" if file.suffix == ".tsv" else ",",
+        dtype=str,
+        keep_default_na=False,
+        index_col=False,
+        encoding="utf-8-sig",
       )
   except pd.errors.EmptyDataError:
     return []
   except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-    raise InputError(f"{path} is malformed: {' '.join(str(error).split())}") from error
+    raise InputError(f"{file.label} is malformed: {' '.join(str(error).split())}") from error
   # A line with too few values leaves the last ones missing.
   table = table.astype(object).where(table.notna(), None)
   return table.to_dict("records")
 
 
-def _parquet(path: Path) -> list[Row]:
+def _parquet(file: DataFile, content: BinaryIO) -> list[Row]:
   """Reads a parquet file."""
   import pyarrow
   import pyarrow.parquet
 
   try:
-    return pyarrow.parquet.read_table(path).to_pylist()
+    return pyarrow.parquet.read_table(content).to_pylist()
   except pyarrow.ArrowException as error:
     reason = " ".join(str(error).split())
-    raise InputError(f"{path} is malformed: it is not a parquet file ({reason})") from error
+    raise InputError(f"{file.label} is malformed: it is not a parquet file ({reason})") from error

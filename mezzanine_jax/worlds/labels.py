@@ -84,6 +84,60 @@ def parse_label_map(label_map: LabelMap) -> dict[str, int]:
   return result
 
 
+def map_names(label_map: Mapping[str, int]) -> tuple[str, ...]:
+  """What the labels of a parsed map are called: the first answer of each.
+
+  Example:
+    >>> map_names({"1": 0, "2": 0, "10": 1})
+    ('1', '10')
+  """
+  first: dict[int, str] = {}
+  for answer, label in label_map.items():
+    first.setdefault(label, answer)
+  return tuple(first[label] for label in sorted(first))
+
+
+def found_labels(answers: Sequence[Any], field: str) -> list[str]:
+  """The labels that occur, in an order that does not depend on where they stand.
+
+  Args:
+    answers: one a row; those that are missing are passed over.
+    field: their field, for messages.
+
+  Returns:
+    A name for each: numbers by size, no before yes, other texts in the order of their
+    folded form. `answer_text` of the names is distinct.
+
+  Raises:
+    InputError: there are fewer than two, or so many that they are no labels.
+
+  Example:
+    >>> found_labels(["spam", "Ham ", "spam"], "kind"), found_labels([10, 9, 10], "stars")
+    (['Ham', 'spam'], ['9', '10'])
+  """
+  names: dict[str, str] = {}
+  total = 0
+  for answer in answers:
+    text = answer_text(answer)
+    if text:
+      total += 1
+      own = " ".join(answer.split()) if isinstance(answer, str) else text
+      # Of several spellings the least one: the order of the rows plays no part.
+      names[text] = min(own, names.get(text, own))
+  if len(names) < 2 or (len(names) > 20 and 2 * len(names) > total):
+    shown = ", ".join(sorted(map(_short, names.values()))[:3])
+    raise InputError(
+      f"field {field!r} holds {len(names)} different values in {total} examples"
+      f"{f' ({shown}, ...)' if shown else ''}, which are no labels: name another label_field, or "
+      "give label_map"
+    )
+  try:
+    order = sorted(names, key=float)
+  except ValueError:
+    order = sorted(names)
+  return [names[text] for text in order]
+
+
 def to_labels(
   answers: Sequence[Any],
   names: Sequence[str],

@@ -8,17 +8,25 @@ from typing import Any, NamedTuple
 from mezzanine_jax.base import Example
 from mezzanine_jax.errors import InputError
 
+# What a field of an example's `x` may hold.
+Field = str | list[str] | dict[str, str]
+
 
 class World(NamedTuple):
   """Examples to learn from and examples to be judged by.
 
   Attributes:
-    train: the training examples; `x` is a dict of str fields.
+    train: the training examples; `x` is a dict of fields, each a str, a list of str or a dict of
+      str.
     test: the test examples; none shares its cluster with a training example.
     num_labels: how many labels there are (C); choice c of a prompt is label c.
     notes: what happened to the data, ready for JSON: `asked`, `available` and `used` examples
       of each split, dropped rows with the reason, unusual examples, `messages` for the reader.
     digests: SHA-256 (hex) of each split's used examples, `{"train": ..., "test": ...}`.
+    evidence: the field whose sentences may change places, where there is one.
+    template: a prompt that suits the data, for whoever gives none.
+    choices: the answers of that prompt, one a label; empty where none are known.
+    label_names: what the labels are called; empty where they have no names.
   """
 
   train: list[Example]
@@ -26,13 +34,18 @@ class World(NamedTuple):
   num_labels: int
   notes: dict[str, Any]
   digests: dict[str, str]
+  evidence: str | None = None
+  template: str | None = None
+  choices: tuple[str, ...] = ()
+  label_names: tuple[str, ...] = ()
 
 
 def digest(examples: Sequence[Example]) -> str:
   """SHA-256 over the examples' ids, fields and labels, in their order.
 
   Args:
-    examples: examples whose `x` is a dict of str fields.
+    examples: examples whose `x` is a dict of fields, see `World`. The order of a list and of a
+      dict within it counts, that of the fields does not.
 
   Returns:
     64 hexadecimal digits, the same on every machine.
@@ -43,7 +56,9 @@ def digest(examples: Sequence[Example]) -> str:
   """
   state = hashlib.sha256()
   for example in examples:
-    record = [example.id, example.x, example.label]
+    # A dict as pairs: it is shown in its order, which sort_keys would hide.
+    fields = {k: list(v.items()) if isinstance(v, dict) else v for k, v in example.x.items()}
+    record = [example.id, fields, example.label]
     state.update(json.dumps(record, sort_keys=True, separators=(",", ":")).encode() + b"\n")
   return state.hexdigest()
 

@@ -27,8 +27,8 @@ def write(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
   elif path.suffix == ".json":
     path.write_text(json.dumps(rows), encoding="utf-8")
-  elif path.suffix == ".csv":
-    pd.DataFrame(rows).to_csv(path, index=False)
+  elif path.suffix in (".csv", ".tsv"):
+    pd.DataFrame(rows).to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
   else:
     pd.DataFrame(rows).to_parquet(path)
   return path
@@ -68,7 +68,7 @@ def test_folder(folder):
   json.dumps(world.notes)
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "parquet"])
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "tsv", "parquet"])
 def test_formats_give_the_same_world(folder, tmp_path, suffix):
   """The same rows make the same examples, whatever the file's format."""
   other = tmp_path / suffix
@@ -222,9 +222,12 @@ REFUSED = {
   "test_split": (dict(test_split="test"), "no split 'test': set test_split to one of train, valid"),
   "question": (
     dict(question_field="quesion"),
-    r"no field 'quesion' \(did you mean 'question'\?\): set question_field to one of question, pas",
+    r"no field 'quesion' \(did you mean 'question'\?\): mend question_field",
   ),
-  "passage": (dict(passage_field="xyz"), "no field 'xyz': set passage_field to one of question"),
+  "passage": (
+    dict(passage_field="xyz"),
+    "no field 'xyz'; there are: question, passage, answer: mend passage_field",
+  ),
   "answer": (dict(answer_field="answers"), "did you mean 'answer'"),
   "labels": (
     dict(answer_field="question"),
@@ -325,8 +328,8 @@ def test_hub(monkeypatch):
 
   asked = []
 
-  def fake(name, revision=None):
-    asked.append((name, revision))
+  def fake(name, subset, revision=None):
+    asked.append((name, subset, revision))
     rows = [row | {"answer": int(row["answer"])} for row in records(12)]
     split = datasets.Dataset.from_list(rows).cast_column(
       "answer", datasets.ClassLabel(names=["refuted", "supported"])
@@ -335,10 +338,10 @@ def test_hub(monkeypatch):
 
   monkeypatch.setattr(datasets, "load_dataset", fake)
   world = load("boolq")
-  assert asked == [("google/boolq", None)]
+  assert asked == [("google/boolq", None, None)]
   assert {e.id: e.label for e in world.train} == {f"train:{i}": int(i % 3 == 0) for i in range(6)}
-  other = load("some/thing", revision="v2", label_map="supported,refuted")
-  assert asked[1] == ("some/thing", "v2")
+  other = load("some/thing", subset="easy", revision="v2", label_map="supported,refuted")
+  assert asked[1] == ("some/thing", "easy", "v2")
   assert [e.label for e in other.train] == [1 - e.label for e in world.train]
 
 
