@@ -179,6 +179,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
     store, rows_run = language.score(
         plan, row_fn, lm.params, folder.path / runs.STORE, fingerprint, progress=advance
     )
+  del lm  # training needs the room that the weights take
   cost = language.cost(plan) | {"rows_run": rows_run}  # fewer than rows in a run that continued
   cost["seconds"] = time.monotonic() - scoring_started
   share = rows_run / cost["rows"]
@@ -196,7 +197,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
       teacher_log_probs=np.asarray(evaluation.teacher(lm_beliefs)),
       labels=labels,
   )
-  trained = _train(config, data, parts, len(choices), lm.name, folder.path)
+  trained = _train(config, data, parts, len(choices), config.lm_name, folder.path)
 
   test = np.flatnonzero(is_test)
   names = [clusters[n] for n in test]
