@@ -140,6 +140,8 @@ def restore_last(directory: str | os.PathLike, fingerprint: str, like: Any) -> A
   Raises:
     InputError: the state belongs to another run.
   """
+  if not (Path(directory) / _LAST).is_dir():
+    return None
   import orbax.checkpoint as ocp
 
   target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)

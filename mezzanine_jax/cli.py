@@ -74,8 +74,9 @@ def _run_recipe(argv: list[str]) -> int:
   config = config_lib.resolve(module.Config, from_file, flags)
   out = known.out or os.path.join("out", recipe)
 
-  from mezzanine_jax import report, runs
+  from mezzanine_jax import compile_cache, report, runs
 
+  compile_cache.enable()
   _quiet()
   finished = os.path.isfile(os.path.join(out, runs.RESULTS))
   results = module.run(config, out)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from mezzanine_jax import checkpoints
@@ -243,20 +244,19 @@ def train(
 
   init_key, draw_key = jax.random.split(key)
   one_view = {"features": data.features[0], "log_probs": data.log_probs[0]}
-  state = _init(init_key, one_view, student=student, plan=plan)
-  loop = _start(state, plan)
+  loop = _start(init_key, one_view, student=student, plan=plan)
   if checkpoint_dir is not None:
-    inputs = (jax.random.key_data(draw_key), state.params, data, valid)
+    inputs = (jax.random.key_data(draw_key), loop.state.params, data, valid)
     fingerprint = checkpoints.fingerprint(repr(plan), inputs)
     if not resume:
       checkpoints.clear_last(checkpoint_dir)
     restored = checkpoints.restore_last(checkpoint_dir, fingerprint, loop)
     loop = loop if restored is None else restored
-  data, valid = jax.tree.map(jnp.asarray, (data, valid))
+  data, valid = jax.device_put((data, valid))
 
   done, saved = int(loop.state.step), time.monotonic()
   if done == 0:
-    loop = _evaluate(loop, jnp.float32(0), valid, apply=student.apply)
+    loop = _evaluate(loop, np.float32(0), valid, apply=student.apply)
     _report(loop, plan, valid is not None, progress)
   while done < steps:
     length = min(eval_every, steps - done)
@@ -319,13 +319,9 @@ def _distiller(student: Student, plan: _Plan) -> Distiller:
 
 
 @functools.partial(jax.jit, static_argnames=("student", "plan"))
-def _init(key: Array, one_view: Inputs, *, student: Student, plan: _Plan) -> TrainState:
-  """The state before the first step."""
-  return _distiller(student, plan).init(key, one_view)
-
-
-def _start(state: TrainState, plan: _Plan) -> _Loop:
+def _start(key: Array, one_view: Inputs, *, student: Student, plan: _Plan) -> _Loop:
   """The loop before its first evaluation; no buffer twice, as all of them are donated."""
+  state = _distiller(student, plan).init(key, one_view)
   size = 1 + math.ceil(plan.steps / plan.eval_every)
   return _Loop(
     state=state,
@@ -379,8 +375,9 @@ def _point(loop: _Loop, index: int, plan: _Plan, validated: bool) -> Point:
   """The evaluation of that index."""
   return Point(
     step=min(index * plan.eval_every, plan.steps),
-    train_loss=float(loop.train_loss[index]) if index else None,
-    valid_kl=float(loop.valid_kl[index]) if validated else None,
+    # Indexed as NumPy's: every index of a jax array would be a program to compile.
+    train_loss=float(np.asarray(loop.train_loss)[index]) if index else None,
+    valid_kl=float(np.asarray(loop.valid_kl)[index]) if validated else None,
   )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mezzanine_jax.base import Array
@@ -173,9 +174,13 @@ def draw_batch(data: DistillData, key: Array, batch_size: int) -> Batch:
   Returns:
     The batch; padded views are never in it.
   """
-  example_key, view_key = jax.random.split(key)
-  example = jax.random.randint(example_key, (batch_size,), 0, data.row.shape[0])
-  view = jax.random.categorical(view_key, data.log_weights[example])
+  # One call of the generator: its code takes far longer to compile than a step takes to run.
+  uniform_2xB = jax.random.uniform(key, (2, batch_size))
+  number = data.row.shape[0]
+  example = jnp.minimum((uniform_2xB[0] * number).astype(jnp.int32), number - 1)
+  # A weight of 0 adds nothing to the sum, so no draw falls between it and the view before.
+  sums = jnp.cumsum(jnp.exp(data.log_weights[example]), axis=1)
+  view = (uniform_2xB[1][:, None] * sums[:, -1:] >= sums).sum(1)
   row = data.row[example, view]
   inputs = {"features": data.features[row], "log_probs": data.log_probs[row]}
   return Batch(inputs, data.teacher_log_probs[example], data.labels[example])

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
 
 from mezzanine_jax import clustered, divergences, gap
 from mezzanine_jax.base import Array
@@ -286,6 +285,8 @@ def _interval(found: clustered.Estimate, clusters: np.ndarray) -> list[float]:
   if found.stderr == 0:
     half = 3 / number
   else:
+    from scipy import stats  # half a second to import, and needed at the end of a run only
+
     half = float(stats.t.ppf(0.975, max(number - 1, 1))) * found.stderr
   return [found.value - half, found.value + half]
 

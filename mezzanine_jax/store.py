@@ -7,6 +7,7 @@
 
 import hashlib
 import json
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -15,7 +16,9 @@ import numpy as np
 
 from mezzanine_jax.errors import InputError
 
-_ROWS_A_CHUNK = 512
+# A chunk is written anew by every batch that touches it, so wide rows come in short chunks.
+_CHUNK_BYTES = 2**17
+_ROWS_A_CHUNK = (64, 512)  # least and most
 
 
 class Store(NamedTuple):
@@ -133,7 +136,9 @@ def _compare(store: Store, row_arrays, index) -> None:
 
 def _create(path: pathlib.Path, shape: tuple[int, ...], dtype: str) -> Any:
   """A new zarr 3 array with CRC32C checksums, in place of whatever is there."""
-  chunk = [min(max(shape[0], 1), _ROWS_A_CHUNK), *(max(size, 1) for size in shape[1:])]
+  row = [max(size, 1) for size in shape[1:]]
+  rows = int(np.clip(_CHUNK_BYTES // (math.prod(row) * np.dtype(dtype).itemsize), *_ROWS_A_CHUNK))
+  chunk = [min(max(shape[0], 1), rows), *row]
   metadata = {
       "shape": list(shape),
       "data_type": dtype,

@@ -3,6 +3,7 @@
 `inputs` is a dict: `features[D]` (pooled hidden states) and `log_probs[C]` (the view's own answer).
 """
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -197,6 +198,7 @@ def make_student(name: str, **settings: Any) -> Student:
   return STUDENTS[name](**settings)
 
 
+@functools.partial(jax.jit, static_argnames=("apply", "block"))
 def predict_rows(
   apply: Callable[[Params, Inputs], Array], params: Params, inputs: Inputs, block: int = 1024
 ) -> Array:

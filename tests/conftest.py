@@ -2,10 +2,14 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 import tokenizers
 from tiny import KINDS, byte_level_bpe, merging
+
+# Commands that are tested in this process leave nothing in the user's cache directory.
+jax.config.update("jax_enable_compilation_cache", False)
 
 
 @pytest.fixture(scope="session", params=KINDS)

@@ -2,6 +2,7 @@
 
 import json
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -94,3 +95,16 @@ def test_text_is_written_whole_or_not_at_all(tmp_path):
   with pytest.raises(TypeError):
     store_lib.write_text(path, b"new")
   assert path.read_text() == "old"
+
+
+def test_wide_rows_come_in_short_chunks(tmp_path):
+  arrays = {"features": ((1000, 576), "bfloat16"), "log_probs": ((1000, 2), "float32")}
+  store = store_lib.open_store(tmp_path / "v", "f", arrays, {})
+  assert store.arrays["features"].chunk_layout.read_chunk.shape == (113, 576)
+  assert store.arrays["log_probs"].chunk_layout.read_chunk.shape == (512, 2)
+  draw = np.random.default_rng(0)
+  features = draw.normal(size=(300, 576)).astype(ml_dtypes.bfloat16)
+  store_lib.write_rows(store, 60, {"features": features, "log_probs": np.zeros((300, 2), "f4")})
+  found = store_lib.read(store, "features")[60:360]
+  assert found.dtype == ml_dtypes.bfloat16
+  np.testing.assert_array_equal(found, features)

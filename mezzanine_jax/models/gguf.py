@@ -9,6 +9,7 @@ import numpy as np
 
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.families import FAMILIES, family_of
+from mezzanine_jax.models.gguf_header import read_header
 from mezzanine_jax.models.transformer import TransformerConfig
 from mezzanine_jax.models.weights import Tensors
 
@@ -16,7 +17,7 @@ ROPE_FACTORS = "rope_freqs.weight"  # what Llama 3's rotary frequencies are divi
 
 
 def open_gguf(path: Path) -> tuple[dict[str, Any], Tensors]:
-  """Opens a GGUF file, memory-mapped.
+  """Opens a GGUF file.
 
   Args:
     path: the file.
@@ -30,25 +31,25 @@ def open_gguf(path: Path) -> tuple[dict[str, Any], Tensors]:
   import gguf
 
   try:
-    reader = gguf.GGUFReader(path)
-    metadata = {key: field.contents() for key, field in reader.fields.items()}
-  except (ValueError, IndexError, KeyError, OverflowError, OSError) as error:
+    metadata, infos = read_header(path, gguf.GGML_QUANT_SIZES)
+  except (ValueError, OSError) as error:
     raise InputError(f"{path} is not a readable GGUF file ({error})") from error
   if metadata.get("split.count", 1) > 1:
     raise InputError(f"{path} is one part of a split model; merge the parts into one file")
-  tensors = {tensor.name: tensor for tensor in reader.tensors}
 
   def read(name: str) -> np.ndarray:
-    tensor = tensors[name]
+    info = infos[name]
+    kind = gguf.GGMLQuantizationType(info.kind)
+    # Read, not mapped: pages of a mapped file would count as this process's memory.
+    data = np.fromfile(path, np.uint8, info.num_bytes, offset=info.start)
+    data = data.reshape(*info.shape[:-1], -1)
     try:
-      return gguf.dequantize(tensor.data, tensor.tensor_type)
+      return gguf.dequantize(data, kind).reshape(info.shape)
     except NotImplementedError as error:
-      raise InputError(f"tensor {name!r} of {path} has the quantization "
-                       f"{tensor.tensor_type.name}, which the gguf package does not "
-                       "dequantize; use Q8_0, F16 or the like") from error
+      raise InputError(f"tensor {name!r} of {path} has the quantization {kind.name}, which the "
+                       "gguf package does not dequantize; use Q8_0, F16 or the like") from error
 
-  # GGUF counts dimensions from the fastest-moving one.
-  shapes = {name: tuple(int(n) for n in tensor.shape[::-1]) for name, tensor in tensors.items()}
+  shapes = {name: info.shape for name, info in infos.items()}
   return metadata, Tensors(shapes, read, (path,))
 
 

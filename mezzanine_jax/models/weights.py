@@ -2,8 +2,11 @@
 
 import functools
 import json
+import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +17,8 @@ import numpy as np
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.families import Source
 from mezzanine_jax.models.transformer import TransformerConfig, init_params
+
+_ALIGNMENT = 64  # bytes; XLA's own buffers begin at multiples of it
 
 
 class Tensors(NamedTuple):
@@ -37,7 +42,7 @@ def open_safetensors(directory: Path) -> Tensors:
     directory: folder of the model.
 
   Returns:
-    its tensors, memory-mapped.
+    its tensors; each is read when it is asked for.
 
   Raises:
     InputError: no safetensors, a missing shard, a malformed file, a type that is no float.
@@ -45,21 +50,27 @@ def open_safetensors(directory: Path) -> Tensors:
   from safetensors import SafetensorError, safe_open
 
   files = _safetensors_files(directory)
-  shapes, handles = {}, {}
+  shapes, homes = {}, {}
   for file in files:
     try:
-      handle = safe_open(file, framework="numpy")
-      for name in handle.keys():  # noqa: SIM118 (no mapping)
-        part = handle.get_slice(name)
-        if part.get_dtype() not in ("F64", "F32", "F16", "BF16"):
-          raise InputError(f"tensor {name!r} of {file} is of type {part.get_dtype()}; supported: "
-                           "F64, F32, F16, BF16")
-        if name in shapes:
-          raise InputError(f"tensor {name!r} stands in more than one file of {directory}")
-        shapes[name], handles[name] = tuple(part.get_shape()), handle
+      with safe_open(file, framework="numpy") as handle:
+        for name in handle.keys():  # noqa: SIM118 (no mapping)
+          part = handle.get_slice(name)
+          if part.get_dtype() not in ("F64", "F32", "F16", "BF16"):
+            raise InputError(f"tensor {name!r} of {file} is of type {part.get_dtype()}; "
+                             "supported: F64, F32, F16, BF16")
+          if name in shapes:
+            raise InputError(f"tensor {name!r} stands in more than one file of {directory}")
+          shapes[name], homes[name] = tuple(part.get_shape()), file
     except (SafetensorError, OSError) as error:
       raise InputError(f"{file} is not a readable safetensors file ({error})") from error
-  return Tensors(shapes, lambda name: handles[name].get_tensor(name), files)
+
+  def read(name: str) -> np.ndarray:
+    # Opened anew: what a mapped file has read counts as this process's memory until it is closed.
+    with safe_open(homes[name], framework="numpy") as handle:
+      return handle.get_tensor(name)
+
+  return Tensors(shapes, read, files)
 
 
 def _safetensors_files(directory: Path) -> tuple[Path, ...]:
@@ -112,18 +123,34 @@ def load_params(config: TransformerConfig, sources: Mapping[str, Source], tensor
   _check_names(config, wanted, sources, names, ignored)
   _check_shapes(config, wanted, sources, names, tensors)
   params = []
-  for path, shape in wanted.items():
-    layered = path.startswith("layers/")
-    is_matrix = len(shape) - layered > 1
-    full = np.empty(shape, jnp.dtype(dtype) if is_matrix else np.float32)
-    for layer in range(config.num_layers if layered else 1):
-      name = names[sources[path].name.format(layer)]
-      values = np.asarray(tensors.read(name), np.float32)
-      if not np.isfinite(values).all():
-        raise InputError(f"tensor {name!r} holds NaN or infinity; the weights cannot be used")
-      (full[layer] if layered else full)[...] = _converted(config, path, sources[path], values)
-    params.append(jnp.array(full))
+  with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # NumPy lets threads run at once
+    for path, shape in wanted.items():
+      layered = path.startswith("layers/")
+      is_matrix = len(shape) - layered > 1
+      full = _aligned(shape, jnp.dtype(dtype) if is_matrix else np.dtype(np.float32))
+      parts = full if layered else full[None]
+      own = [names[sources[path].name.format(layer)] for layer in range(len(parts))]
+      convert = functools.partial(_converted, config, path, sources[path])
+      list(pool.map(functools.partial(_fill, tensors, convert), own, parts))
+      params.append(jax.device_put(full))  # on a CPU the array itself, not a copy
   return jax.tree_util.tree_unflatten(tree, params)
+
+
+def _aligned(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
+  """An array without values, aligned so that JAX on a CPU takes it as it is."""
+  size = math.prod(shape) * dtype.itemsize
+  room = np.empty(size + _ALIGNMENT, np.uint8)
+  start = -room.ctypes.data % _ALIGNMENT
+  return room[start : start + size].view(dtype).reshape(shape)
+
+
+def _fill(tensors: Tensors, convert: Callable[[np.ndarray], np.ndarray], name: str,
+          out: np.ndarray) -> None:
+  """Reads one tensor into its place."""
+  values = np.asarray(tensors.read(name), np.float32)
+  if not np.isfinite(values).all():
+    raise InputError(f"tensor {name!r} holds NaN or infinity; the weights cannot be used")
+  out[...] = convert(values)
 
 
 def _converted(config: TransformerConfig, path: str, source: Source,

@@ -41,6 +41,7 @@ from mezzanine_jax.scoring import CHOICE_NORMS, EMBED_MODES
 from mezzanine_jax.symmetries import make_symmetry
 from mezzanine_jax.worlds import WORLDS, load_world
 
+FEATURES_DTYPES = ("float32", "bfloat16", "float16")
 NAME = "hf_llm_hiddenstate_order_distill"
 
 
@@ -74,6 +75,9 @@ class Config:
   max_length: int | None = option(1024, "most tokens of a prompt (none: the model's)", at_least=8)
   embed_layer: int = option(-1, "hidden states taken: 0 embeddings, -1 after the final norm")
   embed_mode: str = option("last", "how they are pooled over the prompt", one_of=EMBED_MODES)
+
+  features_dtype: str = option(
+      "float32", "of the hidden states that are kept", one_of=FEATURES_DTYPES)
 
   symmetry: str = option("segment_order", "families of views, chained with commas")
   keep_first: int = option(0, "first sentences that stay in place", at_least=0)
@@ -139,6 +143,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
       ),
       symmetry,
   )
+  row_fn = _with_features_in(row_fn, config.features_dtype)
   examples = world.train + world.test
   num_train = len(world.train)
   is_test = np.arange(len(examples)) >= num_train
@@ -179,6 +184,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
         plan, batch_fn, lm.params, folder.path / runs.STORE, fingerprint,
         ids=[e.id for e in examples], progress=advance,
     )
+  del lm  # training needs the room that the weights take
   cost = language.cost(plan) | {"rows_run": rows_run}  # fewer than rows in a run that continued
   cost["seconds"] = time.monotonic() - scoring_started
   share = rows_run / cost["rows"]
@@ -196,7 +202,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
       teacher_log_probs=np.asarray(evaluation.teacher(lm_beliefs)),
       labels=labels,
   )
-  trained = _train(config, data, parts, len(choices), lm.name, folder.path)
+  trained = _train(config, data, parts, len(choices), config.lm_name, folder.path)
 
   test = np.flatnonzero(is_test)
   names = [clusters[n] for n in test]
@@ -247,6 +253,16 @@ def _max_tokens(config: Config, lm) -> int:
   """The most tokens of a prompt and its answer: the model's limit, or less."""
   limit = lm.config.max_positions
   return limit if config.max_length is None else min(limit, config.max_length)
+
+
+def _with_features_in(row_fn, dtype: str):
+  """The same scores with features of that dtype, cast on the device."""
+
+  def apply(params, element, prompt):
+    scores = row_fn(params, element, prompt)
+    return scores._replace(features=scores.features.astype(dtype))
+
+  return apply
 
 
 def _train(

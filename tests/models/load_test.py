@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.models import weights
 from mezzanine_jax.models.load import load_lm
 from mezzanine_jax.models.transformer import init_params
 
@@ -222,3 +223,12 @@ def test_hub_id_from_a_local_cache_offline(golden, write_model, tmp_path):
   assert absent.startswith("the hub cannot be reached and model 'someone/absent' is not, or")
   assert gone.startswith("the hub cannot be reached and model 'gone'")
   assert folder.startswith("there is no model folder 'a//b'")
+
+
+def test_weights_are_not_copied_on_their_way_to_the_device():
+  """What a CPU device holds is the very array that the file was read into."""
+  full = weights._aligned((3, 5, 7), np.dtype(ml_dtypes.bfloat16))
+  full[...] = 1
+  assert full.ctypes.data % 64 == 0
+  [cpu] = jax.devices("cpu")[:1]
+  assert jax.device_put(full, cpu).unsafe_buffer_pointer() == full.ctypes.data
