@@ -16,6 +16,7 @@ import platform
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
@@ -270,7 +271,7 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 
 def _say(text: str) -> None:
   """A line of progress, apart from the table."""
-  print(text, file=sys.stderr, flush=True)
+  print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
