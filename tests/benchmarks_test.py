@@ -1,4 +1,4 @@
-"""The benchmarks' own arithmetic, their processes, and that peers get the same weights and texts."""
+"""The benchmarks' own arithmetic, their processes, and that peers get equal weights and texts."""
 
 import io
 import os
@@ -79,7 +79,8 @@ def test_exported_weights_load_as_they_were(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("change", [
-    {"qk_norm": True}, {"sliding_window": 4}, {"rope_frequencies": tuple(0.5 * 0.1**i for i in range(8))}])
+    {"qk_norm": True}, {"sliding_window": 4},
+    {"rope_frequencies": tuple(0.5 * 0.1**i for i in range(8))}])
 def test_what_is_no_plain_llama_is_refused(tiny, change):
   import dataclasses
 
