@@ -100,7 +100,7 @@ def split_units(value: str | Sequence[str], unit: str) -> list[str]:
     InputError: for another unit, a value that is no text, or documents that are no list.
 
   Example:
-    >>> split_units("One. Two.\n\nThree.", "paragraph")
+    >>> split_units("One. Two.\\n\\nThree.", "paragraph")
     ['One. Two.', 'Three.']
   """
   if unit not in UNITS:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mezzanine_jax import designs
 from mezzanine_jax.base import Array, Symmetry
-from mezzanine_jax.prompts import GROUP_NAMES, current, number_segments
+from mezzanine_jax.prompts import GROUP_NAMES, Wordings, current, number_segments
 from mezzanine_jax.tokenization import Tokenized, whole_prompt
 
 STYLES = ("", "cyan", "green", "magenta", "yellow")  # of the groups, see `Prompt.group`
@@ -61,22 +61,17 @@ def _panel(
 ) -> Any:
   """One view in a frame: its text in colours, its answers, how many tokens it has."""
   size = len(order)
-  wording = tokenized.texts[int(order.min()) // size]
+  which = int(order.min()) // size
+  wording, x = tokenized.texts[which], tokenized.prompt
   pieces = [wording.pieces[s] for s in order % size if s < len(wording.pieces)]
-  body = text("".join(tokenizer.id_to_token(i) for i in tokenized.beginning), style="dim")
+  body = text()
+  body.append("".join(tokenizer.id_to_token(i) for i in tokenized.beginning), style="dim")
   for piece in pieces:
     body.append(piece.text, style=STYLES[piece.group])
   body.append("|".join(wording.choices), style="reverse")
-  if tokenized.exact:
-    lengths = _lengths(tokenized, int(order.min()) // size)
-    tokens = int(lengths.sum())
+  if not tokenized.exact:
+    lengths = current(whole_prompt(tokenizer, tokenized, order)).lengths
   else:
-    tokens = int(current(whole_prompt(tokenizer, tokenized, order)).lengths.sum())
+    lengths = x.all.lengths[which] if isinstance(x, Wordings) else x.lengths
   how = "" if tokenized.exact else ", tokenized as a whole text"
-  return panel(body, title=title, subtitle=f"{tokens} tokens{how}")
-
-
-def _lengths(tokenized: Tokenized, which: int) -> np.ndarray:
-  """The lengths of a wording's segments."""
-  x = tokenized.prompt
-  return np.asarray(x.all.lengths[which] if hasattr(x, "all") else x.lengths)
+  return panel(body, title=title, subtitle=f"{int(np.sum(lengths))} tokens{how}")

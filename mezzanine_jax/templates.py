@@ -102,10 +102,15 @@ def parse_template(
           f"the template needs a space in front of {{{name}}}, since every sentence carries the"
           f" space before it, got {template!r}"
       )
-    if (name == evidence and before or name == "facts") and not before[-1:].isspace():
+    if name == evidence and before and not before[-1].isspace():
       raise InputError(
-          f"the template needs {'a line break' if name == 'facts' else 'white space'} in front of"
-          f" {{{name}}}, which every unit carries with it, got {template!r}"
+          f"the template needs white space in front of {{{name}}}, which every unit carries with"
+          f" it, got {template!r}"
+      )
+    if name == "facts" and not before.endswith("\n"):
+      raise InputError(
+          f"the template needs a line break in front of {{facts}}, which every line carries with"
+          f" it, got {template!r}"
       )
   holds = evidence in [name for _, name in parts]
   return Template(header.rstrip(), parts, cue, evidence if holds else None, bool(found))
