@@ -15,7 +15,7 @@ from mezzanine_jax.models.transformer import (
     one_row,
     unembed,
 )
-from mezzanine_jax.prompts import Prompt, pack
+from mezzanine_jax.prompts import Prompt, current, pack
 
 EMBED_MODES = ("last", "mean", "mean_std")
 CHOICE_NORMS = ("none", "token", "char")
@@ -160,6 +160,7 @@ def scorer(
   )
 
   def score(params: Params, prompt: Prompt) -> Scores:
+    prompt = current(prompt)
     tokens, length = pack(prompt)
     choices = jnp.asarray(prompt.choices)
     num_choices, width = choices.shape
