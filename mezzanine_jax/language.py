@@ -35,8 +35,8 @@ class Plan(NamedTuple):
   """What is to be run: inputs, rows in the order of the batches, batches.
 
   Attributes:
-    xs: `Prompt` or `Wordings` [N', ...]; the N prompts, then one ready prompt for each row of an example whose
-      segments do not tokenize alone.
+    xs: `Prompt` or `Wordings` [N', ...]; the N prompts, then one ready prompt for each row of an
+      example whose segments do not tokenize alone.
     views: `Views` [N, K].
     rows: the distinct rows.
     source: int32[R], where each row's prompt is in `xs`.
@@ -270,7 +270,7 @@ def _texts_of(
         take = source[filled]
         out = read(jax.tree.map(lambda a, filled=filled: a[filled], rows.elements),
                    jax.tree.map(lambda a, take=take: a[take], xs))
-        parts.append(jax.tree.map(lambda a, n=len(part): np.asarray(a)[:n], out))
+        parts.append(packing.Texts(*(np.asarray(a)[: len(part)] for a in out)))
     return jax.tree.map(lambda *a: np.concatenate(a), *parts)
 
   return texts_of

@@ -143,7 +143,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
       ),
       symmetry,
   )
-  row_fn = _with_features_in(row_fn, config.features_dtype)
+  batch_fn = _with_features_in(batch_fn, config.features_dtype)
   examples = world.train + world.test
   num_train = len(world.train)
   is_test = np.arange(len(examples)) >= num_train
