@@ -13,8 +13,8 @@ from mezzanine_jax.errors import InputError
 # What one more compiled shape costs, in tokens that could have been run meanwhile; and how many
 # pairs of places cost attention as much time as everything else takes for a token. Both were
 # measured with SmolLM2-135M on a CPU; only the choice of shapes depends on them.
-_TOKENS_A_SHAPE = 4096
-_PAIRS_A_TOKEN = 1000
+_TOKENS_A_SHAPE = 1000
+_PAIRS_A_TOKEN = 1300
 _STEP = 8
 
 

@@ -81,12 +81,12 @@ def rows_scorer(
         f"embed_layer must lie in {-layers - 1}..{layers} for this model of {layers} layers"
         f" (0 = embeddings, -1 = after the final norm), got {embed_layer}"
     )
+  model = Transformer(config, dtype)
 
   def score(params: Params, rows: PackedRows) -> Scores:
     num_rows, num_choices, width = rows.choices.shape
     extra = width - 1  # a choice's last token is predicted, never read
     size = rows.stream.rows.shape[1] - num_choices * extra
-    model = Transformer(config, dtype, scan="layers" in params)
     hidden, last = model.apply({"params": params}, rows.stream, layers=(embed_layer, -1))
 
     # The prompt's last token predicts every first token, each choice token the one behind it.

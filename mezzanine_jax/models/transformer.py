@@ -288,8 +288,6 @@ class Transformer(nn.Module):
     config: the architecture.
     dtype: float32 (exact products) or bfloat16 (matmul inputs; sums, norms, softmax and the
       residual stream stay float32).
-    scan: whether the layers' parameters are stacked and scanned over, or each layer has its own
-      (see `unstack`).
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -305,7 +303,6 @@ class Transformer(nn.Module):
 
   config: TransformerConfig
   dtype: DTypeLike = jnp.float32
-  scan: bool = True
 
   @nn.compact
   def __call__(self, stream: Stream, layers: tuple[int, ...] = (-1,)) -> tuple[Array, ...]:
@@ -334,43 +331,17 @@ class Transformer(nn.Module):
       rotary = (jnp.cos(angles) * c.rope_scale, jnp.sin(angles) * c.rope_scale)
     embedded = hidden
 
-    if self.scan:
-      inner = sorted({i for i in wanted if 0 < i < c.num_layers})
-      slots = [inner.index(i) if i in inner else len(inner) for i in range(1, c.num_layers + 1)]
-      kept = jnp.zeros((len(inner), *hidden.shape)) if inner else None
-      blocks = nn.scan(_Block, variable_axes={"params": 0}, split_rngs={"params": True},
-                       in_axes=(0, nn.broadcast, nn.broadcast), length=c.num_layers)
-      (hidden, kept), _ = blocks(c, self.dtype, name="layers")(
-          (hidden, kept), jnp.array(slots), stream, rotary)
-      known = {i: kept[n] for n, i in enumerate(inner)}
-    else:
-      known = {}
-      for i in range(c.num_layers):
-        (hidden, _), _ = _Block(c, self.dtype, name=f"layers_{i}")(
-            (hidden, None), None, stream, rotary)
-        known[i + 1] = hidden
+    inner = sorted({i for i in wanted if 0 < i < c.num_layers})
+    slots = [inner.index(i) if i in inner else len(inner) for i in range(1, c.num_layers + 1)]
+    kept = jnp.zeros((len(inner), *hidden.shape)) if inner else None
+    blocks = nn.scan(_Block, variable_axes={"params": 0}, split_rngs={"params": True},
+                     in_axes=(0, nn.broadcast, nn.broadcast), length=c.num_layers)
+    (hidden, kept), _ = blocks(c, self.dtype, name="layers")(
+        (hidden, kept), jnp.array(slots), stream, rotary)
+    known = {i: kept[n] for n, i in enumerate(inner)}
     known[0] = embedded
     known[c.num_layers] = _Norm(c.norm, c.norm_eps, name="final_norm")(hidden)
     return tuple(known[i] for i in wanted)
-
-
-def unstack(params: Any) -> Any:
-  """The same parameters with every layer's own: "layers_0", "layers_1", … for "layers".
-
-  A program in which the layers stand one after the other takes longer to compile than a scan
-  over stacked ones, but no layer has to be cut out of the stack while it runs: on CPUs that is
-  faster. Every function here takes either tree.
-
-  Args:
-    params: parameters whose leaves under "layers" have a leading axis of layers.
-
-  Returns:
-    a new tree; leaves that are not in layers are the same arrays.
-  """
-  stacked = params["layers"]
-  count = jax.tree.leaves(stacked)[0].shape[0]
-  rest = {name: value for name, value in params.items() if name != "layers"}
-  return rest | {f"layers_{i}": jax.tree.map(lambda a, i=i: a[i], stacked) for i in range(count)}
 
 
 def layer_indices(config: TransformerConfig, layers: tuple[int, ...]) -> tuple[int, ...]:

@@ -97,7 +97,7 @@ class Config:
       0.2, "share of the training passages that chooses the step", at_least=0.01, at_most=0.9)
   eval_every: int = option(50, "steps between two looks at the validation part", at_least=1)
 
-  batch_tokens: int = option(2048, "tokens of a batch of prompts", at_least=1, runtime=True)
+  batch_tokens: int = option(3072, "tokens of a batch of prompts", at_least=1, runtime=True)
   max_shapes: int = option(8, "most batch shapes compiled", at_least=1, runtime=True)
 
   def __post_init__(self):
