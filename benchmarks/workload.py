@@ -78,10 +78,12 @@ def engine(lm: Any, examples: list, views: int, seed: int, max_tokens: int) -> E
       prepared, lm.tokenizer, symmetry, keys, np.full(len(examples), views - 1),
       batch_tokens=Config.batch_tokens, max_shapes=Config.max_shapes,
   )
-  row_fn = scoring.view_scorer(scoring.scorer(lm.config, dtype=lm.dtype), symmetry)
+  batch_fn = scoring.view_rows_scorer(scoring.rows_scorer(lm.config, dtype=lm.dtype), symmetry)
 
   def score(folder: str | pathlib.Path) -> np.ndarray:
-    made, _ = language.score(plan, row_fn, lm.params, folder, "benchmark")
+    made, _ = language.score(
+        plan, batch_fn, lm.params, folder, "benchmark", ids=[e.id for e in examples]
+    )
     return store.read(made, "choice_log_probs")
 
   return Engine(lm, plan, rows_of_views(plan.rows.canonical_row, plan.rows.row, views), score)
@@ -149,7 +151,7 @@ def texts_of(made: Engine) -> Workload:
   from mezzanine_jax.symmetries import segment_order
 
   rows, tokenizer = made.plan.rows, made.lm.tokenizer
-  xs = jax.tree.map(lambda a: np.asarray(a)[rows.example], made.plan.xs)
+  xs = jax.tree.map(lambda a: np.asarray(a)[made.plan.source], made.plan.xs)
   act = segment_order().act
   packed, lengths = jax.jit(jax.vmap(lambda e, x: prompts.pack(act(e, x))))(rows.elements, xs)
   tokens = [row[:n].tolist() for row, n in zip(np.asarray(packed), np.asarray(lengths),

@@ -116,13 +116,17 @@ def plan_batches(
     InputError: if `batch_tokens` or `max_shapes` is below 1.
 
   Example:
-    >>> plan_batches(np.array([3, 5, 9]), batch_tokens=16)
-    [Batch(start=0, stop=2, length=8, size=2, tokens=16), Batch(start=2, stop=3, length=16, size=2, tokens=16)]
+    >>> for batch in plan_batches(np.array([3, 5, 9]), batch_tokens=16):
+    ...   print(batch)
+    Batch(start=0, stop=2, length=16, size=2, tokens=16)
+    Batch(start=2, stop=3, length=16, size=2, tokens=16)
   """
   if batch_tokens < 1:
     raise InputError(f"batch_tokens must be >= 1, got {batch_tokens}")
   if max_shapes < 1:
     raise InputError(f"max_shapes must be >= 1, got {max_shapes}")
+  if not len(lengths):
+    return []
   shared = np.zeros_like(lengths) if shared is None else shared
   cuts, filled = _cut(lengths + extra, lengths + extra - shared, batch_tokens)
   longest = np.maximum.reduceat(lengths, cuts[:-1])
