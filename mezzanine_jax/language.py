@@ -13,7 +13,6 @@ from mezzanine_jax.base import Example, Params, Symmetry, Views
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.sentences import split_sentences
 
-
 _CHUNK = 128  # rows whose tokens are looked up in one call; and examples, when rows are sorted
 
 
@@ -258,7 +257,8 @@ def _texts_of(
         take = source[filled]
         out = read(jax.tree.map(lambda a, filled=filled: a[filled], rows.elements),
                    jax.tree.map(lambda a, take=take: a[take], xs))
-        parts.append(jax.tree.map(lambda a, n=len(part): np.asarray(a)[:n], out))
+        count = len(part)
+        parts.append(jax.tree.map(lambda a, n=count: np.asarray(a)[:n], out))
     return jax.tree.map(lambda *a: np.concatenate(a), *parts)
 
   return texts_of

@@ -1,5 +1,7 @@
 """From text to a filled row table: each row holds its view's whole text, and scores as it does."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -77,7 +79,8 @@ def _packed(elements, xs):
 def test_every_row_packs_the_whole_text_of_its_view(case):
   rows, owner = case.plan.rows, case.owners()
   assert (owner >= 0).all()
-  tokens, lengths = _packed(rows.elements, jax.tree.map(lambda a: a[case.plan.source], case.plan.xs))
+  xs = jax.tree.map(lambda a: a[case.plan.source], case.plan.xs)
+  tokens, lengths = _packed(rows.elements, xs)
   texts = [_text(case, n, order) for n, order in zip(owner, rows.elements, strict=True)]
   for got, length, text in zip(np.asarray(tokens), lengths, texts, strict=True):
     assert got[:length].tolist() == case.tokenizer.encode(text).ids
@@ -223,7 +226,8 @@ def test_an_error_names_the_example(tmp_path):
   case = Case(byte_level_bpe())
   config, params = _model(case.tokenizer)
   only, = case.tokenizer.encode("東", add_special_tokens=False).ids[:1]  # in "foreign" alone
-  params = params | {"embed": params["embed"].at[only].set(np.nan)}
+  config = dataclasses.replace(config, tied_embeddings=False)  # or all logits would be NaN
+  params = params | {"unembed": params["embed"], "embed": params["embed"].at[only].set(np.nan)}
   batch_fn = scoring.view_rows_scorer(scoring.rows_scorer(config), SYMMETRY)
   with pytest.raises(InputError, match="of example 'foreign' is not finite"):
     language.score(case.plan, batch_fn, params, tmp_path / "v", "f", ids=list(PASSAGES))

@@ -212,8 +212,8 @@ VIEWS = [[0, 1, 2, 3, 4], [0, 1, 3, 2, 4], [0, 2, 1, 3, 4], [0, 3, 2, 1, 4], [0,
 
 
 def _view_prompt(order, choices):
-  chars = [3, 5, 11]
-  return prompts.make_prompt([SEGMENTS[s] for s in order], [GROUP[s] for s in order], choices, chars)
+  segments, group = [SEGMENTS[s] for s in order], [GROUP[s] for s in order]
+  return prompts.make_prompt(segments, group, choices, [3, 5, 11])
 
 
 def _packed(some, shared=True, more_rows=0, more_tokens=0, more_length=0):
