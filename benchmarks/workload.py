@@ -153,7 +153,7 @@ def texts_of(made: Engine) -> Workload:
   from mezzanine_jax.symmetries import segment_order
 
   rows, tokenizer = made.plan.rows, made.lm.tokenizer
-  xs = jax.tree.map(lambda a: np.asarray(a)[rows.example], made.plan.xs)
+  xs = jax.tree.map(lambda a: np.asarray(a)[made.plan.source], made.plan.xs)
   act = segment_order().act
   packed, lengths = jax.jit(jax.vmap(lambda e, x: prompts.pack(act(e, x))))(rows.elements, xs)
   tokens = [row[:n].tolist() for row, n in zip(np.asarray(packed), np.asarray(lengths),

@@ -29,8 +29,8 @@ def enable() -> pathlib.Path | None:
 
   Example:
     >>> import jax
-    >>> with jax.enable_compilation_cache(False):
-    ...   print(enable())
+    >>> jax.config.update("jax_enable_compilation_cache", False)
+    >>> print(enable())
     None
   """
   if not jax.config.jax_enable_compilation_cache:

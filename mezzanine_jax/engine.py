@@ -123,6 +123,8 @@ def plan_batches(
     raise InputError(f"batch_tokens must be >= 1, got {batch_tokens}")
   if max_shapes < 1:
     raise InputError(f"max_shapes must be >= 1, got {max_shapes}")
+  if not len(lengths):
+    return []
   shared = np.zeros_like(lengths) if shared is None else shared
   cuts, filled = _cut(lengths + extra, lengths + extra - shared, batch_tokens)
   longest = np.maximum.reduceat(lengths, cuts[:-1])

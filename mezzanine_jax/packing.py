@@ -29,7 +29,8 @@ def sort_rows(
     ([0, 2, 1], [0, 2, 1])
   """
   texts = np.ascontiguousarray(tokens.astype(">i4")).view(f"S{4 * tokens.shape[1]}")[:, 0]
-  order = np.lexsort((texts, groups))
+  # Bytes do not tell a token 0 at the end from padding: the lengths do.
+  order = np.lexsort((lengths, texts, groups))
   ahead, behind = order[:-1], order[1:]
   differ = tokens[ahead] != tokens[behind]
   common = np.where(differ.any(1), differ.argmax(1), tokens.shape[1])

@@ -43,18 +43,30 @@ def data():
   return xs, views, params, identities
 
 
-def _score(data, path, *, batch_tokens=64, max_shapes=8, row=_row, progress=lambda n: None):
+def _batch(params, elements, xs):
+  return jax.vmap(_row, (None, 0, 0))(params, elements, xs)
+
+
+def _score(data, path, *, batch_tokens=64, max_shapes=8, progress=lambda n: None):
   xs, views, params, identities = data
   rows = engine.distinct_rows(views, identities)
   lengths = np.asarray(xs.lengths).sum(1)[rows.example]
-  order, batches = engine.plan_batches(lengths, batch_tokens, max_shapes)
+  order = np.argsort(lengths, kind="stable")
+  batches = engine.plan_batches(lengths[order], batch_tokens, max_shapes)
   rows = engine.reorder(rows, order)
   number = len(rows.example)
   arrays = {"log_probs": ((number, 2), "float32")}
   index = {"canonical_row": rows.canonical_row, "row": rows.row, "log_weight": views.log_weights}
   store = store_lib.open_store(path, "f", arrays, index)
+
+  def inputs_of(batch):
+    which = np.minimum(np.arange(batch.start, batch.start + batch.size), batch.stop - 1)
+    taken = jax.tree.map(lambda a: np.asarray(a)[rows.example[which]], xs)
+    return rows.elements[which], prompts.trim(taken, batch.length)
+
   ran = engine.run(
-      row, params, xs, rows, batches, store, trim=prompts.trim, progress=progress
+      _batch, params, inputs_of, batches, store, progress=progress,
+      name_of=lambda row: f"example 'e{rows.example[row]}'",
   )
   return rows, store, ran
 
@@ -140,39 +152,79 @@ def test_a_stopped_run_continues_to_the_same_bits(data, tmp_path):
 
 def test_a_result_that_is_not_finite_is_refused(data, tmp_path):
   xs, views, params, identities = data
-  with pytest.raises(InputError, match="log_probs of example .* is not finite"):
-    _score((xs, views, params.at[:].set(jnp.nan), identities), tmp_path / "v")
+  # A token that only example 5 has: the error must find its row among those of its batch.
+  tokens = np.array(xs.tokens)
+  tokens[5, 0] = 63
+  poisoned = (xs._replace(tokens=tokens), views, params.at[63].set(jnp.nan), identities)
+  with pytest.raises(InputError, match="log_probs of example 'e5' is not finite.*float32"):
+    _score(poisoned, tmp_path / "v", batch_tokens=4096)
+
+
+def _tokens_of(batch, lengths, shared, extra):
+  """The tokens that a batch holds, one row after the other."""
+  total = int(lengths[batch.start])
+  for r in range(batch.start + 1, batch.stop):
+    total += int(lengths[r] - shared[r])
+  return total + (batch.stop - batch.start) * extra
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize(("batch_tokens", "max_shapes"), [(256, 1), (512, 3), (2048, 8)])
-def test_batches_cover_all_rows_and_fit(seed, batch_tokens, max_shapes):
+@pytest.mark.parametrize("extra", [0, 6])
+@pytest.mark.parametrize(("batch_tokens", "max_shapes"), [(100, 1), (512, 3), (2048, 8)])
+def test_batches_cover_all_rows_and_fit(seed, extra, batch_tokens, max_shapes):
   rng = np.random.default_rng(seed)
   lengths = rng.integers(1, 200, 300)
-  order, batches = engine.plan_batches(lengths, batch_tokens, max_shapes)
-  assert sorted(order.tolist()) == list(range(300))
+  if seed % 2:
+    lengths.sort()
+  shared = np.append(0, np.minimum(lengths[1:], lengths[:-1])) * rng.random(300) // 1
+  shared = shared.astype(int) if seed > 1 else np.zeros(300, int)
+  batches = engine.plan_batches(
+      lengths, batch_tokens, max_shapes, shared=shared if seed > 1 else None, extra=extra)
   assert [b.start for b in batches] == [0, *(b.stop for b in batches[:-1])]
   assert batches[-1].stop == 300
   for b in batches:
-    assert lengths[order[b.start : b.stop]].max() <= b.length
+    assert lengths[b.start : b.stop].max() <= b.length
     assert 0 < b.stop - b.start <= b.size
-    assert b.size == 1 or b.size * b.length <= batch_tokens
-  assert len({(b.length, b.size) for b in batches}) <= max_shapes
+    held = _tokens_of(b, lengths, shared, extra)
+    assert held <= b.tokens
+    assert held <= batch_tokens or b.stop - b.start == 1  # a longer row is alone
+  longest = max(batch_tokens, lengths.max() + extra)
+  assert max(b.tokens for b in batches) < longest + 8  # rounded up to a multiple of 8
+  assert len({b[2:] for b in batches}) <= max_shapes
+  alone = [b for b in batches if lengths[b.start] + extra > batch_tokens]
+  assert bool(alone) == (batch_tokens == 100) and all(b.stop - b.start == 1 for b in alone)
+
+
+def _boolq_lengths(rng, examples, views):
+  """Tokens of prompts about passages: BoolQ's have a median near 130 and a long tail."""
+  lengths = np.clip(np.exp(rng.normal(4.87, 0.5, examples)), 40, 1000).astype(int)
+  return np.repeat(np.sort(lengths), views)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("sharing", [False, True])
+def test_little_padding_on_lengths_like_boolqs(seed, sharing):
+  rng = np.random.default_rng(seed)
+  lengths = _boolq_lengths(rng, 500, 9)
+  shared = np.where(np.arange(len(lengths)) % 9 > 0, lengths * rng.random(len(lengths)) / 2, 0)
+  shared = shared.astype(int) * sharing
+  batches = engine.plan_batches(lengths, 2048, 8, shared=shared)
+  held = sum(_tokens_of(b, lengths, shared, 0) for b in batches)
+  assert len({b[2:] for b in batches}) <= 8
+  assert held <= sum(b.tokens for b in batches) < 1.05 * held
 
 
 def test_more_shapes_pad_less():
-  lengths = np.random.default_rng(0).integers(1, 500, 20_000)
-  padded = [
-      sum(b.length * b.size for b in engine.plan_batches(lengths, 2048, shapes)[1])
+  lengths = np.sort(np.random.default_rng(0).integers(1, 500, 20_000))
+  places = [
+      sum(b.length * b.size for b in engine.plan_batches(lengths, 2048, shapes))
       for shapes in (1, 3, 8)
   ]
-  assert padded[0] > 1.5 * padded[1] > 1.5 * padded[2] * 0.9
-  assert padded[2] < 1.15 * lengths.sum()  # eight even buckets pad by an eighth
+  assert places[0] > places[1] > places[2]
 
 
 def test_plan_of_nothing_is_nothing():
-  order, batches = engine.plan_batches(np.zeros(0, int), 64)
-  assert len(order) == 0 and batches == []
+  assert engine.plan_batches(np.zeros(0, int), 64) == []
 
 
 @pytest.mark.parametrize("field", ["batch_tokens", "max_shapes"])

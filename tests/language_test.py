@@ -1,5 +1,7 @@
 """From text to a filled row table: each row holds its view's whole text, and scores as it does."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -34,7 +36,8 @@ EXAMPLES = [
 class Case:
   """A tokenizer, its prompts and the plan of their rows."""
 
-  def __init__(self, tokenizer, symmetry=SYMMETRY, num_views=NUM_VIEWS):
+  def __init__(self, tokenizer, symmetry=SYMMETRY, num_views=NUM_VIEWS, batch_tokens=1024,
+               max_shapes=1):
     self.tokenizer = tokenizer
     two = " ".join(split_sentences(PASSAGES["long"])[:2])
     room = len(tokenizer.encode(TEMPLATE.format(passage=two, question=QUESTION)).ids) + 25
@@ -43,7 +46,7 @@ class Case:
         max_tokens=room)
     keys = designs.example_keys(jax.random.key(0), list(PASSAGES))
     self.plan = language.plan(self.prepared, tokenizer, symmetry, keys, num_views,
-                              batch_tokens=1024, max_shapes=1)
+                              batch_tokens=batch_tokens, max_shapes=max_shapes)
 
   def owners(self):
     """The example of each row, as the index has it."""
@@ -76,11 +79,19 @@ def _packed(elements, xs):
 def test_every_row_packs_the_whole_text_of_its_view(case):
   rows, owner = case.plan.rows, case.owners()
   assert (owner >= 0).all()
-  tokens, lengths = _packed(rows.elements, jax.tree.map(lambda a: a[rows.example], case.plan.xs))
+  xs = jax.tree.map(lambda a: a[case.plan.source], case.plan.xs)
+  tokens, lengths = _packed(rows.elements, xs)
   texts = [_text(case, n, order) for n, order in zip(owner, rows.elements, strict=True)]
   for got, length, text in zip(np.asarray(tokens), lengths, texts, strict=True):
     assert got[:length].tolist() == case.tokenizer.encode(text).ids
   np.testing.assert_array_equal(case.plan.lengths, lengths)
+  read = case.plan.texts_of(np.arange(len(texts)))
+  np.testing.assert_array_equal(read.tokens, tokens)
+  np.testing.assert_array_equal(owner, rows.example)
+  for r in range(1, len(texts)):  # what a row shares with the one before it, by hand
+    differ = np.append(np.asarray(tokens[r - 1]) != np.asarray(tokens[r]), True)
+    common = min(differ.argmax(), lengths[r], lengths[r - 1]) * (owner[r] == owner[r - 1])
+    assert case.plan.shared[r] == common
   assert len(set(zip(owner, texts, strict=True))) == len(texts)  # no view is run twice
   for n, row in enumerate(rows.canonical_row):
     assert texts[row] == _text(case, n, range(99))
@@ -117,7 +128,9 @@ def test_cost_counts_distinct_rows(case):
   cost, plan = language.cost(case.plan), case.plan
   assert cost["rows"] == len(plan.rows.example) <= cost["views"]
   assert cost["views"] == (plan.rows.row >= 0).sum() + len(EXAMPLES)
-  assert cost["tokens"] == plan.lengths.sum() <= cost["padded_tokens"]
+  assert cost["tokens"] == plan.lengths.sum()
+  assert cost["shared_tokens"] > 0  # the views of an example begin alike
+  assert cost["tokens"] - cost["shared_tokens"] <= cost["padded_tokens"]
   assert cost["compiled_shapes"] == 1
 
 
@@ -126,7 +139,7 @@ def test_a_chain_of_orders_finds_its_whole_texts_too():
   both = Case(merging(), symmetry, np.full(len(EXAMPLES), 12))  # 2! orders of the rest, then 3!
   first, second = both.plan.rows.elements
   for r, n in enumerate(both.owners()):
-    x = jax.tree.map(lambda a, r=r: a[both.plan.rows.example[r]], both.plan.xs)
+    x = jax.tree.map(lambda a, r=r: a[both.plan.source[r]], both.plan.xs)
     size = int(x.lengths.sum())
     text = _text(both, n, first[r][second[r]])
     assert x.tokens[:size].tolist() == both.tokenizer.encode(text).ids
@@ -144,8 +157,10 @@ def _scored(case, path):
   """The beliefs of all rows in the store, and the predict function behind them."""
   config, params = _model(case.tokenizer)
   score = scoring.scorer(config, embed_mode="mean", choice_norm="token")
-  row_fn, seen = scoring.view_scorer(score, SYMMETRY), []
-  store, ran = language.score(case.plan, row_fn, params, path, "f", progress=seen.append)
+  rows_score = scoring.rows_scorer(config, embed_mode="mean", choice_norm="token")
+  batch_fn, seen = scoring.view_rows_scorer(rows_score, SYMMETRY), []
+  store, ran = language.score(
+      case.plan, batch_fn, params, path, "f", ids=list(PASSAGES), progress=seen.append)
   number = len(case.plan.rows.example)
   assert sum(seen) == ran == number and store_lib.done_rows(store).all()
   assert store_lib.read(store, "choice_log_probs").shape == (number, 2)
@@ -169,11 +184,53 @@ def test_scores_agree_with_the_transforms_on_the_same_views(tmp_path):
 def test_whole_texts_score_as_they_are(tmp_path):
   case = Case(merging())
   got, predict, params = _scored(case, tmp_path / "v")
-  rows = np.flatnonzero(case.plan.rows.example >= len(EXAMPLES))
-  ready = jax.tree.map(lambda a: a[case.plan.rows.example[rows]], case.plan.xs)
+  rows = np.flatnonzero(case.plan.source >= len(EXAMPLES))
+  ready = jax.tree.map(lambda a: a[case.plan.source[rows]], case.plan.xs)
   expected = jax.jit(jax.vmap(predict, (None, 0)))(params, ready)
   assert len(rows) > 5
   np.testing.assert_allclose(got[rows], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("batch_tokens", "max_shapes"), [(1, 8), (300, 3)])
+def test_beliefs_do_not_depend_on_the_batches(tmp_path, batch_tokens, max_shapes):
+  made = [Case(byte_level_bpe()),
+          Case(byte_level_bpe(), batch_tokens=batch_tokens, max_shapes=max_shapes)]
+  assert len(made[0].plan.batches) < len(made[1].plan.batches)
+  (a, *_), (b, *_) = (_scored(c, tmp_path / str(n)) for n, c in enumerate(made))
+  np.testing.assert_allclose(a, b, atol=1e-5)  # the rows' order does not depend on them either
+
+
+def test_a_stopped_run_continues_to_the_same_bits(tmp_path):
+  case = Case(byte_level_bpe(), batch_tokens=300, max_shapes=3)
+  expected, _, params = _scored(case, tmp_path / "whole")
+  config, _ = _model(case.tokenizer)
+  batch_fn = scoring.view_rows_scorer(
+      scoring.rows_scorer(config, embed_mode="mean", choice_norm="token"), SYMMETRY)
+
+  class Stop(Exception):
+    pass
+
+  def stop(rows):
+    raise Stop
+
+  score = lambda progress: language.score(
+      case.plan, batch_fn, params, tmp_path / "v", "f", ids=list(PASSAGES), progress=progress)
+  with pytest.raises(Stop):
+    score(stop)
+  store, ran = score(lambda rows: None)
+  assert 0 < ran < len(expected)
+  np.testing.assert_array_equal(store_lib.read(store, "log_probs"), expected)
+
+
+def test_an_error_names_the_example(tmp_path):
+  case = Case(byte_level_bpe())
+  config, params = _model(case.tokenizer)
+  only, = case.tokenizer.encode("東", add_special_tokens=False).ids[:1]  # in "foreign" alone
+  config = dataclasses.replace(config, tied_embeddings=False)  # or all logits would be NaN
+  params = params | {"unembed": params["embed"], "embed": params["embed"].at[only].set(np.nan)}
+  batch_fn = scoring.view_rows_scorer(scoring.rows_scorer(config), SYMMETRY)
+  with pytest.raises(InputError, match="of example 'foreign' is not finite"):
+    language.score(case.plan, batch_fn, params, tmp_path / "v", "f", ids=list(PASSAGES))
 
 
 def test_a_field_that_the_data_lacks_is_refused():

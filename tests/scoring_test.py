@@ -5,10 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mezzanine_jax import prompts, scoring
+from mezzanine_jax import packing, prompts, scoring
 from mezzanine_jax.base import Symmetry
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.models.transformer import Transformer, TransformerConfig, init_params, unembed
+from mezzanine_jax.models.transformer import (
+    Transformer,
+    TransformerConfig,
+    init_params,
+    one_row,
+    unembed,
+    unstack,
+)
 from mezzanine_jax.symmetries import segment_order
 
 CONFIG = TransformerConfig(
@@ -52,9 +59,8 @@ def plain(params):
 
   @jax.jit
   def run(tokens):
-    ones = jnp.ones_like(tokens)
     states = Transformer(CONFIG).apply(
-        {"params": params}, tokens, jnp.arange(tokens.size), ones, 0 * ones, layers=(0, 1, 2))
+        {"params": params}, one_row(tokens, jnp.arange(tokens.size)), layers=(0, 1, 2))
     return states, unembed(CONFIG, params, states[-1])
 
   def call(ids):
@@ -190,16 +196,102 @@ def test_logits_exist_at_the_scored_positions_only(params):
   long = prompts.make_prompt([rng.integers(1, 64, 50)], [0], CHOICES, [3, 5, 11])
   score = scoring.scorer(CONFIG)
   assert _logits_of_many_places(score, 50, params, long) == []
-  # Seven places are scored: the prompt's end, and two behind each of the three choices.
-  assert (7, 64) in _logits_of_many_places(score, 7, params, long)
+  # At one place after the other: the prompt's end, then two behind each of the three choices.
+  assert _logits_of_many_places(score, 2, params, long) == []
+  assert (1, 64) in _logits_of_many_places(score, 1, params, long)
 
   def wasteful(params, prompt):
-    ones = jnp.ones(50, jnp.int32)
-    model = Transformer(CONFIG)
-    last, = model.apply({"params": params}, prompt.tokens, jnp.arange(50), ones, 0 * ones)
+    stream = one_row(jnp.asarray(prompt.tokens), jnp.arange(50))
+    last, = Transformer(CONFIG).apply({"params": params}, stream)
     return unembed(CONFIG, params, last)[-1]
 
   assert _logits_of_many_places(wasteful, 50, params, long)  # it would be found
+
+
+VIEWS = [[0, 1, 2, 3, 4], [0, 1, 3, 2, 4], [0, 2, 1, 3, 4], [0, 3, 2, 1, 4], [0, 3, 1, 2, 4]]
+
+
+def _view_prompt(order, choices):
+  segments, group = [SEGMENTS[s] for s in order], [GROUP[s] for s in order]
+  return prompts.make_prompt(segments, group, choices, [3, 5, 11])
+
+
+def _packed(some, shared=True, more_rows=0, more_tokens=0, more_length=0):
+  """Prompts as `PackedRows`, in the order given, with beginnings shared or not."""
+  pairs = [prompts.pack(jax.tree.map(jnp.asarray, p)) for p in some]
+  tokens, lengths = np.stack([t for t, _ in pairs]), np.array([n for _, n in pairs])
+  differ = tokens[1:] != tokens[:-1]
+  common = np.where(differ.any(1), differ.argmax(1), tokens.shape[1])
+  common = np.append(0, np.minimum(common, np.minimum(lengths[1:], lengths[:-1]))) * shared
+  texts = packing.Texts(tokens, lengths, *(np.stack([getattr(p, name) for p in some]) for name in (
+      "choices", "choice_lengths", "choice_chars")))
+  extra = texts.choices.shape[1] * (texts.choices.shape[2] - 1)
+  held = int(lengths.sum() - common.sum() + len(some) * extra)
+  packed = packing.pack_rows(
+      texts, common, num_tokens=held + more_tokens, num_rows=len(some) + more_rows,
+      length=tokens.shape[1] + more_length)
+  return packed, held
+
+
+@pytest.fixture(scope="module")
+def alone(params):
+  """`alone(case, choices) -> Scores` of the views, one prompt at a time, no other in sight."""
+  known = {}
+
+  def call(case, choices):
+    key = case, len(choices[-1])
+    if key not in known:
+      layer, mode, norm = case
+      score = jax.jit(scoring.scorer(CONFIG, embed_layer=layer, embed_mode=mode, choice_norm=norm))
+      parts = [score(params, _view_prompt(order, choices)) for order in VIEWS]
+      known[key] = jax.tree.map(lambda *a: np.stack(a), *parts)
+    return known[key]
+
+  return call
+
+
+@pytest.mark.parametrize("choices", [CHOICES, [[50], [51], [53]]], ids=["several", "one"])
+@pytest.mark.parametrize("case", CASES)
+def test_rows_score_as_each_prompt_alone(params, alone, case, choices):
+  layer, mode, norm = case
+  score = jax.jit(scoring.rows_scorer(
+      CONFIG, embed_layer=layer, embed_mode=mode, choice_norm=norm))
+  packed, held = _packed([_view_prompt(v, choices) for v in VIEWS], more_rows=2, more_tokens=5,
+                         more_length=3)
+  assert held < 5 * (len(_text()) + sum(len(c) > 1 for c in choices))  # beginnings are shared
+  got = score(params, packed)
+  assert got.log_probs.shape == (7, 3)
+  expected = alone(case, choices)
+  assert np.ptp(expected.log_probs[:, 0]) > 1e-2  # the views differ
+  _same(jax.tree.map(lambda a: a[:5], got), expected)
+  _same(jax.tree.map(lambda a: a[5:], got),  # rows that are padding are the first one again
+        jax.tree.map(lambda a: a[[0, 0]], expected))
+
+
+def test_neither_mates_nor_order_nor_sharing_nor_unstacking_matter(params, alone):
+  case = (-1, "mean_std", "none")
+  score = jax.jit(scoring.rows_scorer(CONFIG, embed_mode="mean_std"))
+  expected = alone(case, CHOICES)
+  for which, shared, weights in (
+      ([4, 2, 0, 3, 1], True, params), ([0, 1, 2, 3, 4], False, params), ([3], True, params),
+      ([2, 2, 1], True, params), ([1, 4], True, unstack(params))):
+    packed, _ = _packed([_view_prompt(VIEWS[i], CHOICES) for i in which], shared)
+    _same(score(weights, packed), jax.tree.map(lambda a, which=which: a[which], expected))
+
+
+def test_rows_of_a_symmetry_that_moves_choices_are_aligned(params, alone):
+  align = lambda order, prediction: prediction[jnp.argsort(order)]
+  permute = Symmetry(identity=None, sample=None, act=None, align=align)
+  orders = np.array([[0, 1, 2], [2, 0, 1], [1, 2, 0]])
+  prompt = _view_prompt(VIEWS[1], CHOICES)
+  some = [prompt._replace(choices=prompt.choices[o], choice_lengths=prompt.choice_lengths[o],
+                          choice_chars=prompt.choice_chars[o]) for o in orders]
+  view = jax.jit(scoring.view_rows_scorer(scoring.rows_scorer(CONFIG), permute))
+  got = view(params, orders, _packed(some)[0])
+  expected = alone((-1, "mean_std", "none"), CHOICES)
+  for field in ("choice_log_probs", "log_probs"):
+    for row in getattr(got, field):
+      np.testing.assert_allclose(row, getattr(expected, field)[1], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -214,3 +306,5 @@ def test_logits_exist_at_the_scored_positions_only(params):
 def test_settings_that_do_not_exist_are_refused(wrong, message):
   with pytest.raises(InputError, match=message):
     scoring.scorer(CONFIG, **wrong)
+  with pytest.raises(InputError, match=message):
+    scoring.rows_scorer(CONFIG, **wrong)

@@ -255,11 +255,11 @@ def _max_tokens(config: Config, lm) -> int:
   return limit if config.max_length is None else min(limit, config.max_length)
 
 
-def _with_features_in(row_fn, dtype: str):
+def _with_features_in(batch_fn, dtype: str):
   """The same scores with features of that dtype, cast on the device."""
 
-  def apply(params, element, prompt):
-    scores = row_fn(params, element, prompt)
+  def apply(params, elements, rows):
+    scores = batch_fn(params, elements, rows)
     return scores._replace(features=scores.features.astype(dtype))
 
   return apply

@@ -12,7 +12,7 @@ from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.families import FAMILIES, family_of
 from mezzanine_jax.models.families.family import rope_frequencies
 from mezzanine_jax.models.load import load_lm
-from mezzanine_jax.models.transformer import Transformer, unembed
+from mezzanine_jax.models.transformer import Transformer, one_row, unembed
 
 GOLDENS = Path(__file__).parent.parent / "goldens"
 NAMES = ("gpt2", "gpt2_untied", "llama", "llama_untied", "llama_linear", "mistral", "qwen2",
@@ -23,18 +23,17 @@ def _compare(golden, choices, folder, write_model):
   """Hidden states of every layer and riding choices' log-probs, within 1e-4."""
   model = load_lm(str(write_model(folder, golden.config, golden.weights)))
   ids, length = golden.tokens.tolist(), len(golden.tokens)
-  positions, segments, parents = list(range(length)), [1] * length, [0] * length
+  positions, segments = list(range(length)), [1] * length
   for n, choice in enumerate(choices):
     ids += choice
     positions += range(length, length + len(choice))
     segments += [n + 2] * len(choice)
-    parents += [1] * len(choice)
-  arrays = [np.array(a, np.int32) for a in (ids, positions, segments, parents)]
+  stream = one_row(*(jnp.array(a, jnp.int32) for a in (ids, positions, segments)))
   layers = tuple(range(model.config.num_layers + 1))
 
   @jax.jit
   def run(params):
-    hidden = Transformer(model.config).apply({"params": params}, *arrays, layers=layers)
+    hidden = Transformer(model.config).apply({"params": params}, stream, layers=layers)
     return hidden, jax.nn.log_softmax(unembed(model.config, params, hidden[-1]))
 
   hidden, log_probs = run(model.params)

@@ -7,7 +7,7 @@ import pytest
 
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.load import load_lm
-from mezzanine_jax.models.transformer import Transformer
+from mezzanine_jax.models.transformer import Transformer, one_row
 
 WIDTH, HEADS, KV_HEADS, MLP, LAYERS = 64, 4, 2, 96, 2
 QUANTIZATIONS = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1")
@@ -167,9 +167,8 @@ def test_a_file_runs(tmp_path):
   _write(tmp_path / "m.gguf", _hf_weights(), "Q4_1")
   model = load_lm(str(tmp_path / "m.gguf"))
   ids = np.array(model.tokenizer.encode("yes, 42 yes").ids, np.int32)
-  ones = np.ones_like(ids)
   hidden, = Transformer(model.config).apply(
-      {"params": model.params}, ids, np.arange(len(ids)), ones, 0 * ones)
+      {"params": model.params}, one_row(ids, np.arange(len(ids))))
   assert hidden.shape == (len(ids), WIDTH) and np.isfinite(hidden).all()
 
 

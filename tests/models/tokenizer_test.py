@@ -13,7 +13,7 @@ import tokenizers
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.load import load_lm
 from mezzanine_jax.models.tokenizer import directory_tokenizer, gguf_tokenizer
-from mezzanine_jax.models.transformer import Transformer, unembed
+from mezzanine_jax.models.transformer import Transformer, one_row, unembed
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 
@@ -112,10 +112,8 @@ def test_smollm2_matches_its_reference_on_64_prompts(smollm2):
 
   @jax.jit
   def run(params, tokens, length):
-    places = jnp.arange(len(tokens))
-    segments = (places < length).astype(jnp.int32)
     hidden, = Transformer(smollm2.config).apply(
-        {"params": params}, tokens, places, segments, 0 * segments)
+        {"params": params}, one_row(tokens, jnp.arange(len(tokens))))
     last = hidden[length - 1]
     return last, jax.nn.log_softmax(unembed(smollm2.config, params, last[None])[0])
 

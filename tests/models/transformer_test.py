@@ -1,4 +1,4 @@
-"""The transformer: what a token sees, padding, layers, gradients, precision, memory."""
+"""The transformer: what a token sees, shared beginnings, layers, gradients, precision, memory."""
 
 import dataclasses
 import functools
@@ -9,22 +9,31 @@ import numpy as np
 import pytest
 
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.models import transformer
 from mezzanine_jax.models.transformer import (
+  Stream,
   Transformer,
   TransformerConfig,
   init_params,
   layer_indices,
+  one_row,
   unembed,
+  unstack,
 )
 
 CONFIG = TransformerConfig(
     vocab_size=40, width=16, num_layers=3, num_heads=4, num_kv_heads=2, head_dim=8, mlp_width=24,
     max_positions=64, rope_frequencies=(1.0, 0.3, 0.1, 0.03))
-# Two rows in one sequence: a prompt with two choices riding along, padding, another prompt.
-SEGMENTS = np.array([1, 1, 1, 0, 2, 2, 3, 0, 4, 4, 5], np.int32)
-PARENTS = np.array([0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 4], np.int32)
-POSITIONS = np.array([0, 1, 2, 0, 3, 4, 3, 0, 0, 1, 2], np.int32)
-TOKENS = np.array([7, 3, 9, 0, 11, 2, 25, 0, 30, 31, 32], np.int32)
+# Two rows that share their first two tokens, each with two continuations. Places that are
+# padding hold some other token of the stream; token 1 attends from the second row.
+STREAM = Stream(
+    tokens=np.array([7, 3, 9, 11, 2, 25, 30, 31, 32, 5, 18], np.int32),
+    positions=np.array([0, 1, 2, 3, 4, 3, 2, 3, 4, 4, 5], np.int32),
+    rows=np.array([[0, 1, 2, 9, 3, 4, 5, 10], [0, 1, 6, 7, 8, 3, 9, 10]], np.int32),
+    home=np.array([0, 9, 2, 4, 5, 6, 10, 11, 12, 14, 15], np.int32),
+    segments=np.array([[1, 1, 1, 0, 2, 2, 3, 0], [1, 1, 1, 1, 2, 0, 3, 3]], np.int32))
+SEEN = [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2, 3}, {0, 1, 2, 3, 4}, {0, 1, 2, 5}, {0, 1, 6},
+        {0, 1, 6, 7}, {0, 1, 6, 7, 8}, {0, 1, 6, 7, 9}, {0, 1, 6, 7, 9, 10}]
 
 
 @pytest.fixture(scope="module")
@@ -34,64 +43,135 @@ def params():
                       init_params(CONFIG, jax.random.key(0)))
 
 
-@functools.partial(jax.jit, static_argnames=("layers", "dtype"))
-def _run(params, tokens, positions, segments, parents, layers=(-1,), dtype="float32"):
-  return Transformer(CONFIG, jnp.dtype(dtype)).apply(
-      {"params": params}, jnp.asarray(tokens), jnp.asarray(positions), jnp.asarray(segments),
-      jnp.asarray(parents), layers=layers)
+@functools.partial(jax.jit, static_argnames=("layers", "dtype", "config"))
+def _run(params, stream, layers=(-1,), dtype="float32", config=CONFIG):
+  model = Transformer(config, jnp.dtype(dtype), scan="layers" in params)
+  return model.apply({"params": params}, jax.tree.map(jnp.asarray, stream), layers=layers)
 
 
 def _alone(params, tokens):
   """The last hidden states of one text by itself."""
-  ones = np.ones(len(tokens), np.int32)
-  return _run(params, tokens, np.arange(len(tokens)), ones, 0 * ones)[0]
+  return _run(params, one_row(tokens, np.arange(len(tokens))))[0]
+
+
+def _attention(q, k, v, segments, places, window):
+  """The definition, one query at a time, in float64."""
+  num_rows, length, num_heads, head_dim = q.shape
+  shared = num_heads // k.shape[2]
+  out = np.zeros(q.shape)
+  for r in range(num_rows):
+    for i in range(length):
+      seen = np.arange(length) <= i
+      if segments is not None:
+        own = segments[r] == segments[r, i]
+        seen &= own | ((segments[r] == 1) & (segments[r, i] != 0))
+      if window is not None:
+        seen &= places[r, i] - places[r] < window
+      for h in range(num_heads):
+        scores = k[r, seen, h // shared] @ q[r, i, h] / np.sqrt(head_dim)
+        weights = np.exp(scores - scores.max())
+        out[r, i, h] = weights @ v[r, seen, h // shared] / weights.sum()
+  return out.reshape(num_rows, length, -1)
+
+
+@pytest.mark.parametrize("window", [None, 1, 40])
+@pytest.mark.parametrize("continued", [False, True], ids=["text", "continued"])
+@pytest.mark.parametrize("length", [1, 63, 64, 65, 130, 600])
+def test_attention_in_blocks_is_attention(length, continued, window):
+  rng = np.random.default_rng(length)
+  q, k, v = (rng.normal(size=(2, length, heads, 8)).astype(jnp.bfloat16) for heads in (4, 2, 2))
+  places, segments = np.tile(np.arange(length), (2, 1)), None
+  if continued:  # a text, padding, two continuations side by side, the second one shorter
+    text, size = length - 2 * (length // 5), length // 5
+    segments = np.repeat([1, 2, 3], [text, size, size])[None].repeat(2, 0).astype(np.int32)
+    segments[0, text - length // 4 : text], segments[1, -(length // 8) or length :] = 0, 0
+    places[:, text:] = segments[:, :text].sum(1)[:, None] + np.tile(np.arange(size), 2)
+  # Numbers of bfloat16 to begin with: what differs then is only how it is computed.
+  expected = _attention(*(a.astype(np.float64) for a in (q, k, v)), segments, places, window)
+  attend = jax.jit(transformer._attend, static_argnums=(5, 6))
+  for dtype, atol in (("float32", 2e-6), ("bfloat16", 0.03)):
+    arrays = [a.astype(np.float32) for a in (q, k, v)]
+    got = attend(*arrays, segments, None if window is None else places, window, jnp.dtype(dtype))
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, expected, atol=atol, rtol=0)
+  assert length == 1 or np.abs(expected).max() > 0.5
 
 
 def test_a_token_depends_on_what_it_may_see_and_on_nothing_else(params):
-  tokens = np.arange(11, dtype=np.int32)  # all different: a row of the table is a token
+  stream = STREAM._replace(tokens=np.arange(11))  # all different: a row of the table is a token
 
   def states(table):
-    return _run(params | {"embed": table}, tokens, POSITIONS, SEGMENTS, PARENTS)[0].sum(-1)
+    return _run(params | {"embed": table}, stream)[0].sum(-1)
 
   reach_TxVxD = jax.jacobian(states)(params["embed"])
   depends = np.asarray(jnp.abs(reach_TxVxD).max(-1)[:, :11] > 0)
-  expected = np.array([[j <= i and (SEGMENTS[i] == SEGMENTS[j]
-                                    or (PARENTS[i] == SEGMENTS[j] and SEGMENTS[j] > 0))
-                        for j in range(11)] for i in range(11)])
-  np.testing.assert_array_equal(depends, expected)
+  assert [set(np.flatnonzero(row).tolist()) for row in depends] == SEEN
 
 
-def test_packed_rows_equal_rows_alone(params):
-  packed, = _run(params, TOKENS, POSITIONS, SEGMENTS, PARENTS)
-  for places in ([0, 1, 2, 4, 5], [0, 1, 2, 6], [8, 9, 10]):
+@pytest.mark.parametrize("window", [None, 70])
+def test_causality_across_blocks(window):
+  config = dataclasses.replace(CONFIG, vocab_size=150, num_layers=1, sliding_window=window)
+  params = init_params(config, jax.random.key(0))
+  stream = one_row(np.arange(150), np.arange(150))
+
+  def states(table):
+    return _run(params | {"embed": table}, stream, config=config)[0].sum(-1)
+
+  depends = jnp.abs(jax.jit(jax.jacrev(states))(params["embed"])).max(-1) > 0
+  behind = np.arange(150)[:, None] - np.arange(150)
+  np.testing.assert_array_equal(depends, (behind >= 0) & (behind < (window or 150)))
+
+
+def test_rows_that_share_a_beginning_equal_rows_alone(params):
+  together, = _run(params, STREAM)
+  for places in ([0, 1, 2, 3, 4], [0, 1, 2, 5], [0, 1, 6, 7, 8], [0, 1, 6, 7, 9, 10]):
     places = np.array(places)
-    np.testing.assert_allclose(packed[places], _alone(params, TOKENS[places]), atol=2e-6)
+    np.testing.assert_allclose(together[places], _alone(params, STREAM.tokens[places]), atol=2e-6)
 
 
 def test_padding_and_batch_mates_change_nothing(params):
-  alone = _alone(params, TOKENS[:3])
-
-  def row(fill):  # the first prompt, with other junk in its padding
-    return [np.pad(a[:3], (0, 8), constant_values=junk) for a, junk in
-            ((TOKENS, fill), (POSITIONS, fill), (SEGMENTS, 0), (PARENTS, 0))]
-
-  rows = [row(0), (TOKENS, POSITIONS, SEGMENTS, PARENTS), row(39)]
-  batch = [np.stack(parts) for parts in zip(*rows, strict=True)]
-  hidden, = jax.jit(jax.vmap(lambda *row: _run(params, *row)))(*batch)
-  assert np.isfinite(hidden).all()  # at padding too
-  for row in hidden:
-    np.testing.assert_allclose(row[:3], alone, atol=2e-6)
+  expected, = _run(params, STREAM)
+  padding = STREAM.segments == 0
+  assert padding.sum() == 3
+  for junk in (0, 7, 11):  # what stands at padding: another token, or one that is padding itself
+    stream = Stream(
+        np.append(STREAM.tokens, 39), np.append(STREAM.positions, 50),
+        np.where(padding, junk, STREAM.rows), np.append(STREAM.home, 3), STREAM.segments)
+    hidden, = _run(params, stream)
+    assert np.isfinite(hidden).all()  # at padding too
+    np.testing.assert_allclose(hidden[:11], expected, atol=2e-6)
+  # Without segments, padding stands behind a row's text.
+  tokens = np.array([7, 3, 9, 30, 31], np.int32)
+  rows = np.array([[0, 1, 2, 4], [0, 1, 3, 4], [0, 1, 1, 1]], np.int32)
+  home, positions = np.array([0, 1, 2, 6, 7]), np.array([0, 1, 2, 2, 3])
+  hidden, = _run(params, Stream(tokens, positions, rows, home))
+  np.testing.assert_allclose(hidden[:3], _alone(params, tokens[:3]), atol=2e-6)
+  second = np.array([0, 1, 3, 4])
+  np.testing.assert_allclose(hidden[second], _alone(params, tokens[second]), atol=2e-6)
 
 
 def test_wanted_layers_come_in_the_order_asked_for(params):
-  arrays = TOKENS, POSITIONS, SEGMENTS, PARENTS
-  every = _run(params, *arrays, layers=(0, 1, 2, 3))
-  some = _run(params, *arrays, layers=(-1, 1, 0, 1, -3))
+  every = _run(params, STREAM, layers=(0, 1, 2, 3))
+  some = _run(params, STREAM, layers=(-1, 1, 0, 1, -3))
   for got, i in zip(some, (3, 1, 0, 1, 1), strict=True):
     np.testing.assert_allclose(got, every[i], atol=1e-6)
-  np.testing.assert_array_equal(every[0], params["embed"][TOKENS])
+  np.testing.assert_array_equal(every[0], params["embed"][STREAM.tokens])
   rms = np.sqrt(np.mean(np.square(every[3]), -1))
   np.testing.assert_allclose(rms, 1.0, atol=1e-3)  # after the final norm
+
+
+@pytest.mark.parametrize("layers", [(-1,), (0, 1, 2, 3), (-2, 0, 1, -1)])
+def test_layers_of_their_own_give_the_same_states(params, layers):
+  own = unstack(params)
+  assert set(own) == set(params) - {"layers"} | {"layers_0", "layers_1", "layers_2"}
+  np.testing.assert_array_equal(own["layers_1"]["q"]["kernel"], params["layers"]["q"]["kernel"][1])
+  assert own["embed"] is params["embed"]
+  scanned, unrolled = _run(params, STREAM, layers), _run(own, STREAM, layers)
+  assert len(unrolled) == len(layers)
+  for got, expected in zip(unrolled, scanned, strict=True):
+    np.testing.assert_allclose(got, expected, atol=2e-6)
+  made = Transformer(CONFIG, scan=False).init(jax.random.key(0), STREAM)["params"]
+  assert jax.tree.map(jnp.shape, made) == jax.tree.map(jnp.shape, own)
 
 
 @pytest.mark.parametrize("layer", [4, -5])
@@ -101,23 +181,19 @@ def test_a_layer_that_is_not_there(layer):
 
 
 def test_no_array_holds_all_layers_or_repeats_keys(params):
-  arrays = [jnp.asarray(a) for a in (TOKENS, POSITIONS, SEGMENTS, PARENTS)]
-  one = str(jax.make_jaxpr(lambda p: _run(p, *arrays, layers=(1, -1)))(params))
+  one = str(jax.make_jaxpr(lambda p: _run(p, STREAM, layers=(1, -1)))(params))
   assert "f32[1,11,16]" in one  # the one inner layer that is asked for
   assert "f32[2,11,16]" not in one and "f32[3,11,16]" not in one
   assert "f32[11,40]" not in one  # no logits
-  last = str(jax.make_jaxpr(lambda p: _run(p, *arrays))(params))
+  last = str(jax.make_jaxpr(lambda p: _run(p, STREAM))(params))
   assert "f32[1,11,16]" not in last
-  assert "f32[2,2,11,11]" in last and "f32[4,11,11]" not in last  # scores [Hkv, group, T, T]
+  assert "f32[2,2,2,8,8]" in last and "f32[2,4,8,8]" not in last  # scores [R, Hkv, group, L, L]
 
 
 def test_gradients_are_finite_and_match_differences(params):
-  ones = jnp.ones(4, jnp.int32)
-
   def loss(scale):
     scaled = params | {"embed": params["embed"] * scale}
-    hidden, = _run(scaled, jnp.arange(4), jnp.arange(4), ones, 0 * ones)
-    return jnp.sin(hidden).sum()
+    return jnp.sin(_run(scaled, STREAM)[0]).sum()
 
   slope = jax.grad(loss)(1.0)
   difference = (loss(1.01) - loss(0.99)) / 0.02
@@ -127,9 +203,8 @@ def test_gradients_are_finite_and_match_differences(params):
 def test_bfloat16_is_close_and_keeps_a_float32_stream(params):
   low = jax.tree.map(lambda x: x.astype(jnp.bfloat16) if x.ndim > 2 else x, params)
   low["embed"] = low["embed"].astype(jnp.bfloat16)
-  arrays = TOKENS, POSITIONS, SEGMENTS, PARENTS
-  exact, = _run(params, *arrays)
-  rough, = _run(low, *arrays, dtype="bfloat16")
+  exact, = _run(params, STREAM)
+  rough, = _run(low, STREAM, dtype="bfloat16")
   assert rough.dtype == jnp.float32
   error = np.abs(rough - exact).max()
   assert 1e-5 < error < 0.2
@@ -137,8 +212,7 @@ def test_bfloat16_is_close_and_keeps_a_float32_stream(params):
 
 
 def test_float32_products_are_exact_on_every_device(params):
-  arrays = [jnp.asarray(a) for a in (TOKENS, POSITIONS, SEGMENTS, PARENTS)]
-  text = str(jax.make_jaxpr(lambda p: unembed(CONFIG, p, _run(p, *arrays)[0]))(params))
+  text = str(jax.make_jaxpr(lambda p: unembed(CONFIG, p, _run(p, STREAM)[0]))(params))
   products = text.count("dot_general[")
   assert products == 10  # q k v out up gate down, scores, values, unembed
   assert text.count("Precision.HIGHEST") >= products
