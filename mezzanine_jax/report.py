@@ -1,9 +1,11 @@
 """What a person looks at: the table on the terminal, the picture, the machine's description."""
 
+import dataclasses
 import pathlib
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+import mezzanine_jax
 from mezzanine_jax.evaluation import Z95, Beliefs, teacher
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
@@ -23,6 +26,16 @@ _COLOURS = {
     "baseline": "#4c78a8", "student": "#e45756", "constant": "#9d9d9d",
     "shuffled_targets": "#c9b37c",
 }
+
+
+def header(recipe: str, config: Any) -> dict[str, Any]:
+  """What every `results.json` begins with: recipe, version, configuration, environment."""
+  return {
+      "recipe": recipe,
+      "version": mezzanine_jax.__version__,
+      "config": dataclasses.asdict(config),
+      "environment": environment(),
+  }
 
 
 def environment() -> dict[str, Any]:
@@ -43,6 +56,14 @@ def environment() -> dict[str, Any]:
   }
 
 
+def peak_rss_mb() -> float:
+  """The most memory this process has had resident, in MiB."""
+  import resource  # not on every platform
+
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  return peak / (1024**2 if sys.platform == "darwin" else 1024)
+
+
 def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
   """Prints the results: the table, the verdict, what the data and the run were."""
   from rich.console import Console
@@ -61,8 +82,8 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
     block = results["teacher"] if block is None else block
     gap = block.get("gap_movable", {})
     table.add_row(
-        label, _pm(block, "accuracy"), _pm(block, "nll"), _pm(gap, "pairwise_tv"),
-        _pm(gap, "flip_rate", 2), _pm(block, "tv_to_teacher_movable"), _pm(block, "fidelity"),
+        label, pm(block, "accuracy"), pm(block, "nll"), pm(gap, "pairwise_tv"),
+        pm(gap, "flip_rate", 2), pm(block, "tv_to_teacher_movable"), pm(block, "fidelity"),
     )
   data, test = results["data"], results["data"]["test"]
   console.print()
@@ -129,12 +150,11 @@ def diagnostics(results: Mapping[str, Any], lm: Beliefs, path: str | pathlib.Pat
         "Distance of the one pass to the teacher (TV)")
   ax_far.axhline(_floats([models["baseline"]], "tv_to_teacher_movable")[0],
                  color=_COLOURS["baseline"], linewidth=1, linestyle="--")
-  _scatter(ax_scatter, results, lm)
-  _against_views(ax_views, results["gap_by_views"])
+  scatter(ax_scatter, results, lm)
+  against_views(ax_views, results["gap_by_views"])
   test = results["data"]["test"]
-  lm_name, dataset = (pathlib.Path(results["config"][k]).name for k in ("lm_name", "dataset"))
   figure.suptitle(
-      f"{lm_name} on {dataset}: {test['movable']} test examples that can move, bars are ± 1.96"
+      f"{subject(results)}: {test['movable']} test examples that can move, bars are ± 1.96"
       " standard errors", fontsize=12,
   )
   part = pathlib.Path(path).with_suffix(".part.png")
@@ -142,12 +162,19 @@ def diagnostics(results: Mapping[str, Any], lm: Beliefs, path: str | pathlib.Pat
   part.replace(path)
 
 
+def subject(results: Mapping[str, Any]) -> str:
+  """Model and data in a few words, such as `gpt2 on boolq`."""
+  config = results["config"]
+  names = (config["lm_name"], config["dataset"] or config["world"])
+  return " on ".join(pathlib.Path(name).name for name in names)
+
+
 def _models(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
   """Baseline, student and controls, in the order they are shown."""
   return {"baseline": results["baseline"], "student": results["student"], **results["controls"]}
 
 
-def _pm(block: Mapping[str, Any], name: str, digits: int = 3) -> str:
+def pm(block: Mapping[str, Any], name: str, digits: int = 3) -> str:
   """`.123±.004` or `1.23±.04`, or nothing where the block has no such figure."""
   value, stderr = block.get(name), block.get(f"{name}_stderr")
   if value is None or value != value:
@@ -181,10 +208,10 @@ def _bars(ax, models, blocks: Sequence[Mapping[str, Any]], name: str, title: str
   ax.set_ylim(bottom=min(0.0, *(values - errors)))
 
 
-def _scatter(ax, results: Mapping[str, Any], lm: Beliefs) -> None:
+def scatter(ax: Any, results: Mapping[str, Any], lm: Beliefs) -> None:
   """Canonical against teacher belief, with the spread of the views."""
   movable = np.flatnonzero(np.asarray(lm.orbit_size) > 1)
-  choices = results["config"]["choices"].split("|")
+  choices = results["data"]["choices"]
   mean = np.exp(np.asarray(teacher(lm)))[movable]
   canonical = np.exp(np.asarray(lm.canonical))[movable]
   probs = np.exp(np.asarray(lm.log_probs))[movable]
@@ -207,7 +234,7 @@ def _scatter(ax, results: Mapping[str, Any], lm: Beliefs) -> None:
   ax.set_title("Every movable example: one pass against the mean")
 
 
-def _against_views(ax, rows: Sequence[Mapping[str, float]]) -> None:
+def against_views(ax: Any, rows: Sequence[Mapping[str, float]]) -> None:
   """The gap as estimated from fewer views."""
   views = [row["views"] for row in rows]
   for name, label, style in (
