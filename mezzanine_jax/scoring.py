@@ -8,13 +8,8 @@ import jax.numpy as jnp
 
 from mezzanine_jax.base import Array, Element, Params, Symmetry
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.models.transformer import (
-    Stream,
-    Transformer,
-    TransformerConfig,
-    one_row,
-    unembed,
-)
+from mezzanine_jax.models.attention import Stream, one_row
+from mezzanine_jax.models.transformer import Transformer, TransformerConfig, unembed
 from mezzanine_jax.prompts import Prompt, pack
 
 EMBED_MODES = ("last", "mean", "mean_std")
