@@ -26,6 +26,7 @@ setup(
         "gguf>=0.17",
         "huggingface_hub",
         "jax>=0.7.2",
+        "jinja2>=3.1.6",
         "matplotlib",
         "ml-collections",
         "numpy",

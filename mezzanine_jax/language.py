@@ -9,9 +9,9 @@ import numpy as np
 
 from mezzanine_jax import designs, engine, packing, prompts, scoring, tokenization
 from mezzanine_jax import store as store_lib
+from mezzanine_jax import texts as texts_lib
 from mezzanine_jax.base import Example, Params, Symmetry, Views
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.sentences import split_sentences
 
 
 _CHUNK = 128  # rows whose tokens are looked up in one call; and examples, when rows are sorted
@@ -60,34 +60,57 @@ def prepare(
     examples: Sequence[Example],
     tokenizer: Any,
     *,
-    template: str,
-    evidence: str,
-    choices: Sequence[str],
+    template: str | Sequence[Any],
+    evidence: str | None,
+    choices: Sequence[str] | None,
     max_tokens: int,
+    unit: str = "sentence",
+    paraphrases: str | None = None,
+    shots: int = 0,
+    demonstrations: Sequence[Example] = (),
+    seed: int = 0,
+    around: tuple[str, str] | None = None,
 ) -> Prepared:
-  """Splits the evidence into sentences, fills the template and tokenizes by segments.
+  """Fills the template with every example, in all its wordings, and tokenizes by segments.
 
   Args:
-    examples: their `x` is a dict of str fields.
+    examples: their `x` is a dict of fields: str, lists of str, dicts.
     tokenizer: the model's `tokenizers.Tokenizer`.
-    template: with `{field}` placeholders.
-    evidence: the field whose sentences may change places.
-    choices: the answers; choice c is label c.
+    template: with `{field}` placeholders, see `templates.parse_template`; or several wordings,
+      see `templates.read_wordings`.
+    evidence: the field whose units may change places, None for none.
+    choices: the answers; choice c is label c. None: the labels of the options.
     max_tokens: the most tokens that prompt and answer may have together.
+    unit: what the evidence is split into: `sentence`, `paragraph` or `document`.
+    paraphrases: a list field with paraphrases of the evidence, each a wording more.
+    shots: worked examples in each prompt.
+    demonstrations: what they are taken from; the training examples.
+    seed: fixes which ones are taken.
+    around: text before and behind a chat model's user message, see `chat.around_message`.
 
   Raises:
-    InputError: for a template, choice or question that cannot be used.
+    InputError: for a template, choice, field or question that cannot be used.
   """
-  parsed = tokenization.parse_template(template, evidence, list(examples[0].x))
-  texts = [tokenization.fill(parsed, e.x, split_sentences(e.x[evidence])) for e in examples]
-  cue = parsed.tail[parsed.tail.rfind("}") + 1 :]
-  made = tokenization.tokenize_prompts(tokenizer, texts, choices, cue, max_tokens)
+  written = texts_lib.write(
+      examples, template=template, evidence=evidence, choices=choices, unit=unit,
+      paraphrases=paraphrases, shots=shots, demonstrations=demonstrations, seed=seed,
+  )
+  beginning = None
+  if around is not None:
+    beginning, around = tokenization.chat_beginning(tokenizer, around)
+    written = written._replace(
+        texts=[[texts_lib.as_chat(t, *around) for t in ts] for ts in written.texts]
+    )
+  made = tokenization.tokenize_prompts(
+      tokenizer, written.texts, max_tokens, beginning=beginning, weights=written.weights
+  )
   return Prepared(made, {
-      "truncated_prompts": sum(t.dropped > 0 for t in made),
+      "truncated_prompts": sum(t.dropped + t.dropped_demonstrations > 0 for t in made),
       "dropped_sentences": sum(t.dropped for t in made),
+      "dropped_demonstrations": sum(t.dropped_demonstrations for t in made),
       "tokenized_as_whole_texts": sum(not t.exact for t in made),
-      "without_evidence": sum(not t.segments.sentences for t in made),
-      "one_sentence": sum(len(t.segments.sentences) == 1 for t in made),
+      "without_evidence": sum(not t.evidence for t in made),
+      "one_sentence": sum(len(t.evidence) == 1 for t in made),
   }, max_tokens)
 
 

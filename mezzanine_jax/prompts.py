@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mezzanine_jax.base import Array
 
 # Values of `Prompt.group`.
-FIXED, EVIDENCE = 0, 1
+FIXED, EVIDENCE, OPTIONS, DEMONSTRATIONS, FACTS = range(5)
+GROUP_NAMES = ("fixed", "evidence", "options", "demonstrations", "facts")
 
 
 class Prompt(NamedTuple):
@@ -23,6 +25,8 @@ class Prompt(NamedTuple):
     lengths: int32[S], how many tokens it has; 0 for a segment that is padding.
     group: int32[S]; segments of group 0 stay where they are, those of an equal positive
       group may change places.
+    block: int32[S]; neighbours of an equal positive group and an equal block stand together and
+      move as one.
     choices: int32[C, Tc], token ids of the answers, padded at the end.
     choice_lengths: int32[C], tokens of each answer, >= 1.
     choice_chars: int32[C], characters of each answer without the space around it.
@@ -32,12 +36,40 @@ class Prompt(NamedTuple):
   starts: Array
   lengths: Array
   group: Array
+  block: Array
   choices: Array
   choice_lengths: Array
   choice_chars: Array
 
 
-def pack(prompt: Prompt) -> tuple[Array, Array]:
+class Wordings(NamedTuple):
+  """One example in several wordings, each a prompt with answers of its own; see `paraphrase`.
+
+  Whatever takes a `Prompt` takes this too and means `current`.
+
+  Attributes:
+    current: the wording that is read, at first number 0.
+    all: `Prompt` with a leading axis P, every wording, padded alike. Answer c means the same in
+      all of them.
+    log_weights: float32[P]; `exp` of it sums to 1, -inf is padding.
+  """
+
+  current: Prompt
+  all: Prompt
+  log_weights: Array
+
+
+def current(x: Prompt | Wordings) -> Prompt:
+  """The prompt that is read: the current wording of `Wordings`, a `Prompt` itself."""
+  return x.current if isinstance(x, Wordings) else x
+
+
+def with_current(x: Prompt | Wordings, prompt: Prompt) -> Prompt | Wordings:
+  """`x` with another prompt in the place of `current(x)`."""
+  return x._replace(current=prompt) if isinstance(x, Wordings) else prompt
+
+
+def pack(prompt: Prompt | Wordings) -> tuple[Array, Array]:
   """The prompt's tokens in the order of its segments: one gather, on the device.
 
   Args:
@@ -53,6 +85,7 @@ def pack(prompt: Prompt) -> tuple[Array, Array]:
     >>> tokens.tolist()
     [6, 7, 5]
   """
+  prompt = current(prompt)
   ends = jnp.cumsum(prompt.lengths)
   place = jnp.arange(prompt.tokens.shape[0])
   # The segment that covers a place is the first whose end lies behind it.
@@ -69,6 +102,7 @@ def make_prompt(
     group: Sequence[int],
     choices: Sequence[Sequence[int]],
     choice_chars: Sequence[int],
+    block: Sequence[int] | None = None,
 ) -> Prompt:
   """One unpadded prompt (NumPy arrays) from the token ids of its segments and of its choices.
 
@@ -77,6 +111,7 @@ def make_prompt(
     group: the group of each segment, see `Prompt.group`.
     choices: token ids of each answer, none empty.
     choice_chars: length of each answer in characters.
+    block: the block of each segment; by default every segment is one of its own.
 
   Example:
     >>> make_prompt([[5], [6, 7]], [0, 1], [[1], [2, 3]], [2, 4]).starts.tolist()
@@ -88,26 +123,94 @@ def make_prompt(
       starts=np.cumsum(lengths, dtype=np.int32) - lengths,
       lengths=lengths,
       group=np.asarray(group, np.int32),
+      block=np.asarray(np.arange(len(lengths)) if block is None else block, np.int32),
       choices=_pad_stack([np.asarray(c, np.int32) for c in choices]),
       choice_lengths=np.array([len(c) for c in choices], np.int32),
       choice_chars=np.asarray(choice_chars, np.int32),
   )
 
 
-def stack(prompts: Sequence[Prompt]) -> Prompt:
-  """Prompts of different sizes as one `Prompt` with a leading axis N, padded with zeros."""
-  return Prompt(*(_pad_stack(arrays) for arrays in zip(*prompts, strict=True)))
+def make_wordings(prompts: Sequence[Prompt], weights: Sequence[float] | None = None) -> Wordings:
+  """One example's wordings (NumPy arrays), the first of them current.
+
+  Args:
+    prompts: P unpadded prompts with the same number of answers, which mean the same in order.
+    weights: how often each is drawn, >= 0, not all 0; they need not sum to 1. Equal by default.
+
+  Example:
+    >>> two = [make_prompt([[5]], [0], [[1], [2]], [2, 3]) for _ in range(2)]
+    >>> np.exp(make_wordings(two, [1.0, 3.0]).log_weights).tolist()
+    [0.25, 0.75]
+  """
+  together = stack(prompts)
+  weights = np.ones(len(prompts)) if weights is None else np.asarray(weights, float)
+  with np.errstate(divide="ignore"):  # a weight of 0 is never drawn
+    log_weights = np.log(weights / weights.sum()).astype(np.float32)
+  return Wordings(jax.tree.map(lambda a: a[0], together), together, log_weights)
 
 
-def trim(prompt: Prompt, length: int) -> Prompt:
-  """A batch of prompts, no longer than `length` tokens each, without the padding behind that."""
+def stack(prompts: Sequence[Prompt] | Sequence[Wordings]) -> Prompt | Wordings:
+  """Prompts of different sizes as one with a leading axis N, padded at the end of every axis.
+
+  Args:
+    prompts: N prompts, or N times `Wordings`; padding is 0, and -inf in `log_weights`.
+  """
+  padded = jax.tree.map(lambda *arrays: _pad_stack(arrays), *prompts)
+  if not isinstance(padded, Wordings):
+    return padded
+  # Current and other wordings take each other's places, so that they are padded alike.
+  shapes = jax.tree.map(lambda a, b: np.maximum(a.shape[1:], b.shape[2:]), padded.current,
+                        padded.all)
+  number = padded.log_weights.shape[1]
+  log_weights = [np.pad(x.log_weights, (0, number - len(x.log_weights)), constant_values=-np.inf)
+                 for x in prompts]
+  return Wordings(
+      jax.tree.map(lambda a, shape: _pad(a, (len(a), *shape)), padded.current, shapes),
+      jax.tree.map(lambda a, shape: _pad(a, (*a.shape[:2], *shape)), padded.all, shapes),
+      np.stack(log_weights),
+  )
+
+
+def trim(prompt: Prompt | Wordings, length: int) -> Prompt | Wordings:
+  """A batch of prompts without the padding behind `length` tokens.
+
+  Args:
+    prompt: prompts with a leading axis, none of which is read beyond `length` tokens. Wordings
+      that are longer are cut: they must not be read afterwards.
+    length: tokens that are kept.
+  """
+  if isinstance(prompt, Wordings):
+    return prompt._replace(current=trim(prompt.current, length), all=trim(prompt.all, length))
   return prompt._replace(tokens=prompt.tokens[..., :length])
+
+
+def number_segments(x: Prompt | Wordings) -> Prompt | Wordings:
+  """`x` with each segment's number in the place of its start, to see where an element moves it.
+
+  Args:
+    x: one prompt, or many with a leading axis. Segment s of wording p has the number p S + s.
+  """
+  if not isinstance(x, Wordings):
+    numbers = np.arange(x.starts.shape[-1], dtype=np.int32)
+    return x._replace(starts=np.broadcast_to(numbers, x.starts.shape))
+  size, segments = x.all.starts.shape[-2:]
+  numbers = np.arange(size * segments, dtype=np.int32).reshape(size, segments)
+  return x._replace(
+      current=number_segments(x.current),
+      all=x.all._replace(starts=np.broadcast_to(numbers, x.all.starts.shape)),
+  )
+
+
+def _pad(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+  """The array with zeros at the end of every axis, up to a shape."""
+  return np.pad(array, [(0, n - m) for m, n in zip(array.shape, shape, strict=True)])
 
 
 def _pad_stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
   """Stacks arrays of one rank, each padded with zeros at the end of every axis."""
+  arrays = [np.asarray(a) for a in arrays]
   shape = np.max([a.shape for a in arrays], axis=0)
-  out = np.zeros((len(arrays), *shape), np.int32)
+  out = np.zeros((len(arrays), *shape), arrays[0].dtype)
   for n, a in enumerate(arrays):
     out[(n, *(slice(size) for size in a.shape))] = a
   return out

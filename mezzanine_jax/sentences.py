@@ -2,7 +2,11 @@
 
 import bisect
 import re
+from collections.abc import Sequence
 
+from mezzanine_jax.errors import InputError
+
+UNITS = ("sentence", "paragraph", "document")
 # Before a name or a number; no sentence ends with one, even where the word after it often starts
 # a sentence ("Dr. No", "Mr. All", "No. 5", "Warner Bros. Pictures").
 _ABBREVIATIONS = frozenset(
@@ -80,6 +84,40 @@ def split_sentences(text: str) -> list[str]:
       sentences.append(folded[start:cut])
       start = cut + 1
   return [*sentences, folded[start:]]
+
+
+def split_units(value: str | Sequence[str], unit: str) -> list[str]:
+  """The units of a text, or of a list of texts, that may change places.
+
+  Args:
+    value: a text, or the texts of a list field, one after the other.
+    unit: `sentence`, `paragraph` (parted by blank lines) or `document` (an item of a list field).
+
+  Returns:
+    The units, white space folded, none of them empty.
+
+  Raises:
+    InputError: for another unit, a value that is no text, or documents that are no list.
+
+  Example:
+    >>> split_units("One. Two.\\n\\nThree.", "paragraph")
+    ['One. Two.', 'Three.']
+  """
+  if unit not in UNITS:
+    raise InputError(f"unit must be one of {', '.join(UNITS)}, got {unit!r}")
+  if unit == "document" and isinstance(value, str):
+    raise InputError(
+        "unit=document needs a list field, one text a document, got a text; use unit=sentence or"
+        " unit=paragraph"
+    )
+  texts = [value] if isinstance(value, str) else value
+  if not isinstance(texts, (list, tuple)) or not all(isinstance(t, str) for t in texts):
+    raise InputError(f"the evidence must be a text or a list of texts, got {str(value)[:60]!r}")
+  if unit == "sentence":
+    return [s for text in texts for s in split_sentences(text)]
+  if unit == "paragraph":
+    texts = [p for text in texts for p in re.split(r"\n\s*\n", text)]
+  return [folded for folded in map(fold_white_space, texts) if folded]
 
 
 def _inside(spans: list[tuple[int, int]], offset: int) -> bool:

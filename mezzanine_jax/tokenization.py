@@ -1,100 +1,62 @@
-"""Text to prompts: templates, segments, the proof that segments tokenize alone, truncation."""
+"""Pieces of text to prompts: tokens by segment, the proof that they join, truncation."""
 
 import itertools
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import tokenizers
 
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.prompts import EVIDENCE, FIXED, Prompt, make_prompt
+from mezzanine_jax.joins import Joins, alone, encode
+from mezzanine_jax.prompts import (
+    DEMONSTRATIONS,
+    EVIDENCE,
+    FIXED,
+    Prompt,
+    Wordings,
+    make_prompt,
+    make_wordings,
+)
+from mezzanine_jax.templates import Piece
 
 
-class Template(NamedTuple):
-  """A prompt template, cut at the field that holds the evidence.
+class Text(NamedTuple):
+  """One prompt as text, with its answers.
 
   Attributes:
-    head: text before the evidence, without the space in front of it.
-    evidence: name of the field whose sentences are the evidence.
-    tail: text behind it: the question and the cue for the answer.
+    pieces: joined they are the prompt; the first one stays.
+    choices: the answers, most often with a leading space.
+    cue: the end of the prompt, behind which the answers stand.
   """
 
-  head: str
-  evidence: str
-  tail: str
-
-
-class Segments(NamedTuple):
-  """One prompt as text: `head + "".join(sentences) + tail`; a sentence carries its own space."""
-
-  head: str
-  sentences: Sequence[str]
-  tail: str
+  pieces: Sequence[Piece]
+  choices: Sequence[str]
+  cue: str
 
 
 class Tokenized(NamedTuple):
-  """A tokenized prompt and what became of its text.
+  """A tokenized example and what became of its text.
 
   Attributes:
-    prompt: the segments' tokens.
-    segments: the text that was kept, after truncation.
+    prompt: the segments' tokens; `Wordings` where the example has several.
+    texts: the text that was kept, after truncation: one a wording.
     exact: whether every order of the segments tokenizes as the whole text does.
-    dropped: evidence sentences that did not fit.
+    dropped: units of evidence of the first wording that did not fit.
+    dropped_demonstrations: demonstrations that did not fit.
+    beginning: special tokens in front of every view.
   """
 
-  prompt: Prompt
-  segments: Segments
+  prompt: Prompt | Wordings
+  texts: Sequence[Text]
   exact: bool
   dropped: int
+  dropped_demonstrations: int
+  beginning: Sequence[int]
 
-
-def parse_template(template: str, evidence: str, fields: Sequence[str]) -> Template:
-  """Cuts a template such as `"Passage: {passage}\\nQuestion: {question}\\nAnswer:"` in two.
-
-  Args:
-    template: text with `{field}` placeholders; `{evidence}` among them exactly once, behind a
-      space (or at the very beginning, which then begins with a space), and a cue at the end.
-    evidence: name of the evidence field.
-    fields: the fields that the examples have.
-
-  Raises:
-    InputError: for a field that the examples do not have, evidence that does not occur once or
-      has no space before it, or a missing cue.
-
-  Example:
-    >>> parse_template("Read: {text}\\nTopic:", "text", ["text"]).head
-    'Read:'
-  """
-  names = re.findall(r"{(\w*)}", template)
-  for name in names:
-    if name not in fields:
-      raise InputError(f"the template names the field {name!r}, but the data has {list(fields)}")
-  if names.count(evidence) != 1:
-    raise InputError(
-        f"the template must hold the evidence {{{evidence}}} exactly once, got {template!r}"
-    )
-  head, tail = template.split(f"{{{evidence}}}")
-  if not tail[tail.rfind("}") + 1 :].strip():
-    raise InputError(
-        f"the template must end in a cue for the answer, such as 'Answer:', got {template!r}"
-    )
-  if head and not head.endswith(" "):
-    raise InputError(
-        f"the template needs a space in front of {{{evidence}}}, since every sentence carries the"
-        f" space before it, got {template!r}"
-    )
-  return Template(head.removesuffix(" "), evidence, tail)
-
-
-def fill(template: Template, fields: Mapping[str, str], sentences: Sequence[str]) -> Segments:
-  """The segments of one example: the evidence in sentences, the other fields filled in."""
-
-  def filled(text: str) -> str:
-    return re.sub(r"{(\w+)}", lambda match: fields[match[1]], text)
-
-  # Without a head the first sentence has nothing in front of it to part from.
-  return Segments(filled(template.head), [" " + s for s in sentences], filled(template.tail))
+  @property
+  def evidence(self) -> list[str]:
+    """The first wording's units of evidence that were kept."""
+    return [p.text for p in self.texts[0].pieces if p.group == EVIDENCE]
 
 
 def tokenize_choices(
@@ -113,9 +75,9 @@ def tokenize_choices(
   """
   if len(choices) < 2:
     raise InputError(f"at least two choices are needed, got {list(choices)}")
-  before = _encode(tokenizer, [cue])[0]
+  before = encode(tokenizer, [cue])[0]
   ids = []
-  for choice, tokens in zip(choices, _encode(tokenizer, [cue + c for c in choices]), strict=True):
+  for choice, tokens in zip(choices, encode(tokenizer, [cue + c for c in choices]), strict=True):
     if tokens[: len(before)] != before:
       raise InputError(
           f"the choice {choice!r} merges with the end of the prompt {cue!r}; end the prompt"
@@ -132,125 +94,190 @@ def tokenize_choices(
 
 def tokenize_prompts(
     tokenizer: tokenizers.Tokenizer,
-    texts: Sequence[Segments],
-    choices: Sequence[str],
-    cue: str,
+    examples: Sequence[Sequence[Text]],
     max_tokens: int,
+    *,
+    beginning: Sequence[int] | None = None,
+    weights: Sequence[Sequence[float]] | None = None,
 ) -> list[Tokenized]:
   """Tokenizes prompts by segments, truncates them, and checks that they may be re-ordered.
 
-  A sentence's tokens are what it adds to the head. They are `exact` if for any two sentences
-  a, b the text head+a+b gives the tokens of head, a and b one after the other, and likewise
-  head+a+tail: then every order of the sentences tokenizes as the whole text does, because a
-  tokenizer's merges across a boundary depend on the two neighbours.
+  A piece's tokens are what it adds to a word before it. They are `exact` if for any two pieces
+  a, b that can become neighbours the text a+b gives the tokens of a and of b, one after the
+  other: then every order tokenizes as the whole text does, because a tokenizer's merges across
+  a boundary depend on the two neighbours. Their last and first words are tried, which many
+  prompts share, and the whole pieces only where those do not settle it.
 
-  A prompt of more than `max_tokens` tokens loses whole evidence sentences from the end; the
-  head, the question and the cue stay. This happens before any view is drawn, so that all views
-  hold the same tokens.
+  A prompt of more than `max_tokens` tokens loses whole units of evidence from the end, then whole
+  demonstrations; all else stays. This happens before any view is drawn, so that all views
+  hold the same tokens. Wordings of the same evidence lose the same units.
 
   Args:
     tokenizer: the model's, without truncation and padding.
-    texts: one `Segments` a prompt.
-    choices: the answers.
-    cue: the end of every prompt, see `tokenize_choices`.
+    examples: the wordings of each example, as text.
     max_tokens: the most tokens that prompt and answer may have together.
+    beginning: special tokens in front of every prompt; by default those that the tokenizer was
+      trained to put there.
+    weights: of the wordings; None makes a plain `Prompt` of each example's only one.
 
   Returns:
-    One `Tokenized` a prompt. Where `exact` is False its arrays say only which segments may change
-    places; the tokens of each view, the canonical one too, come from `whole_prompt`.
+    One `Tokenized` an example. Where `exact` is False its arrays say only which segments may
+    change places; the tokens of each view, the canonical one too, come from `whole_prompt`.
 
   Raises:
-    InputError: if a prompt without evidence is still too long, or a choice is unusable.
+    InputError: if a prompt is too long without evidence and demonstrations, or a choice is
+      unusable.
   """
-  choice_ids = tokenize_choices(tokenizer, choices, cue)
-  choice_chars = [max(len(c.strip()), 1) for c in choices]
-  room = max_tokens - (max(map(len, choice_ids)) - 1)
-  begin = _beginning(tokenizer)
+  begin = list(trained_beginning(tokenizer) if beginning is None else beginning)
+  answers = {}
+  for text in itertools.chain(*examples):
+    key = (tuple(text.choices), text.cue)
+    if key not in answers:
+      answers[key] = tokenize_choices(tokenizer, *key)
+  joins = Joins(tokenizer)
+  joins.encode(t for text in itertools.chain(*examples) for t in alone(text.pieces))
 
-  distinct_heads = list(dict.fromkeys(t.head for t in texts))
-  heads = dict(zip(distinct_heads, _encode(tokenizer, distinct_heads), strict=True))
-  tails = _encode(tokenizer, [t.head + t.tail for t in texts])
-  singles = _ragged(tokenizer, [[t.head + s for s in t.sentences] for t in texts])
+  kept, lost = [], []
+  for n, texts in enumerate(examples):
+    sized = []
+    for text in texts:
+      ids = answers[tuple(text.choices), text.cue]
+      room = max_tokens - (max(map(len, ids)) - 1) - len(begin)
+      sized.append((text.pieces, [len(i) for i in joins.pieces(text.pieces)], room))
+    cut, units, shots = _fit(n, sized)
+    kept.append([t._replace(pieces=p) for t, p in zip(texts, cut, strict=True)])
+    lost.append((units, shots))
 
-  kept, ids, left = [], [], []
-  for n, text in enumerate(texts):
-    head = heads[text.head]
-    sentences = [s[len(head) :] for s in singles[n]]
-    tail = tails[n][len(head) :]
-    left.append(room - len(begin) - len(head) - len(tail))
-    if left[n] < 0:
-      raise InputError(
-          f"prompt {n} has {room - left[n]} tokens without any evidence, but only {room} fit;"
-          f" shorten its question or raise max_length: {text.tail.strip()[:60]!r}"
-      )
-    count = _how_many_fit(sentences, left[n])
-    kept.append(text._replace(sentences=list(text.sentences[:count])))
-    ids.append((head, sentences[:count], tail))
-
-  found = _ragged(tokenizer, [_neighbours(*text) for text in kept])
+  windows = [joins.windows(text.pieces) for texts in kept for text in texts]
+  joins.encode(itertools.chain(*windows))
   out = []
-  for n, text in enumerate(kept):
-    head, sentences, tail = ids[n]
-    exact = found[n] == _neighbours(head, sentences, tail)
+  for n, texts in enumerate(kept):
+    exact = all(joins.exact(text.pieces) for text in texts)
     if not exact:  # whole texts may be a token longer at every boundary
-      count = _how_many_fit(sentences, left[n] - len(sentences) - 1)
-      sentences, text = sentences[:count], text._replace(sentences=text.sentences[:count])
-    group = [FIXED] + [EVIDENCE] * len(sentences) + [FIXED]
-    prompt = make_prompt([begin + head, *sentences, tail], group, choice_ids, choice_chars)
-    dropped = len(texts[n].sentences) - len(text.sentences)
-    out.append(Tokenized(prompt, text, exact, dropped))
+      sized = [
+          (t.pieces, [len(i) + 1 for i in joins.pieces(t.pieces)],
+           max_tokens - len(begin) - max(map(len, answers[tuple(t.choices), t.cue])) + 1)
+          for t in texts
+      ]
+      cut, units, shots = _fit(n, sized)
+      texts = [t._replace(pieces=p) for t, p in zip(texts, cut, strict=True)]
+      lost[n] = (lost[n][0] + units, lost[n][1] + shots)
+    made = []
+    for text in texts:
+      first, *rest = joins.pieces(text.pieces)
+      chars = [max(len(c.strip()), 1) for c in text.choices]
+      groups = [p.group for p in text.pieces]
+      ids = answers[tuple(text.choices), text.cue]
+      made.append(make_prompt([begin + first, *rest], groups, ids, chars))
+    prompt = made[0] if weights is None else make_wordings(made, weights[n])
+    out.append(Tokenized(prompt, texts, exact, *lost[n], begin))
   return out
 
 
 def whole_prompt(
-    tokenizer: tokenizers.Tokenizer, tokenized: Tokenized, order: Sequence[int]
-) -> Prompt:
-  """One view tokenized as a whole text: a single segment, which no re-ordering changes.
+    tokenizer: tokenizers.Tokenizer,
+    tokenized: Tokenized,
+    order: Sequence[int],
+) -> Prompt | Wordings:
+  """One view tokenized as a whole text: a single segment, which no element changes.
 
   Args:
     tokenizer: the model's.
     tokenized: the prompt, as `tokenize_prompts` made it.
-    order: int[S'], S' >= the number of segments: which segment stands in each place.
+    order: int[S'], S' >= the number of segments: which segment stands in each place, with the
+      numbers that `prompts.number_segments` gives to prompts of S' segments.
   """
-  head, sentences, tail = tokenized.segments
-  pieces = [head, *sentences, tail]
-  text = "".join(pieces[s] for s in order if s < len(pieces))
-  base = tokenized.prompt
-  tokens = _beginning(tokenizer) + _encode(tokenizer, [text])[0]
-  choices = [c[:n].tolist() for c, n in zip(base.choices, base.choice_lengths, strict=True)]
-  return make_prompt([tokens], [FIXED], choices, base.choice_chars)
+  which = int(min(order)) // len(order)
+  chosen = tokenized.texts[which]
+  pieces = [p.text for p in chosen.pieces]
+  places = [int(s) % len(order) for s in order]
+  text = "".join(pieces[s] for s in places if s < len(pieces))
+  x = tokenized.prompt
+  base = _wording(x, which) if isinstance(x, Wordings) else x
+  count = len(chosen.choices)
+  choices = [base.choices[c][: base.choice_lengths[c]].tolist() for c in range(count)]
+  ready = make_prompt(
+      [[*tokenized.beginning, *encode(tokenizer, [text])[0]]], [FIXED], choices, base.choice_chars)
+  if not isinstance(x, Wordings):
+    return ready
+  made = make_wordings([ready] * len(x.log_weights))
+  return made._replace(log_weights=x.log_weights)
 
 
-def _neighbours(head, sentences, tail) -> list:
-  """The joins, of texts or of token lists, that show whether segments may stand side by side."""
-  pairs = [head + a + b for a, b in itertools.permutations(sentences, 2)]
-  return pairs + [x for a in sentences for x in (head + a, head + a + tail)] + [head + tail]
-
-
-def _how_many_fit(sentences: Sequence[Sequence[int]], room: int) -> int:
-  """How many sentences, from the first on, have at most `room` tokens together."""
-  return sum(length <= room for length in itertools.accumulate(map(len, sentences)))
-
-
-def _beginning(tokenizer: tokenizers.Tokenizer) -> list[int]:
+def trained_beginning(tokenizer: tokenizers.Tokenizer) -> list[int]:
   """The special tokens that the tokenizer was trained to put in front of a text (BOS)."""
   plain = tokenizer.encode("a", add_special_tokens=False).ids
   full = tokenizer.encode("a", add_special_tokens=True).ids
   return full[: next(i for i in range(len(full)) if full[i : i + len(plain)] == plain)]
 
 
-def _encode(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> list[list[int]]:
-  """Token ids of texts, without special tokens around them."""
-  return [e.ids for e in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+def chat_beginning(
+    tokenizer: tokenizers.Tokenizer, around: tuple[str, str]
+) -> tuple[list[int], tuple[str, str]]:
+  """The special tokens that begin a chat, and the text around the message without them.
+
+  A chat begins with what its template says: where that writes the tokenizer's own BOS as text,
+  it is taken off and put back as a token, so that it stands there once; else there is none.
+
+  Args:
+    tokenizer: the model's.
+    around: from `chat.around_message`.
+  """
+  before, behind = around
+  begin = trained_beginning(tokenizer)
+  written = "".join(tokenizer.id_to_token(i) for i in begin)
+  if begin and before.startswith(written):
+    return begin, (before.removeprefix(written), behind)
+  return [], (before, behind)
 
 
-def _ragged(
-    tokenizer: tokenizers.Tokenizer, texts: Sequence[Sequence[str]]
-) -> list[list[list[int]]]:
-  """Token ids of lists of texts, in one batch: a thousand prompts at a time."""
+def _fit(
+    n: int, wordings: Sequence[tuple[Sequence[Piece], Sequence[int], int]]
+) -> tuple[list[list[Piece]], int, int]:
+  """The pieces of each wording that fit, and how many units and demonstrations do not.
+
+  Each wording is its pieces, their tokens, and the room there is.
+  """
+  kept: dict[tuple, list[int]] = {}  # evidence and number of demonstrations -> how many stay
+  for pieces, sizes, room in wordings:
+    total, stay = sum(sizes), []
+    for group in (EVIDENCE, DEMONSTRATIONS):
+      lengths = [size for p, size in zip(pieces, sizes, strict=True) if p.group == group]
+      count = len(lengths)
+      while count and total > room:
+        count -= 1
+        total -= lengths[count]
+      stay.append(count)
+    if total > room:
+      raise InputError(
+          f"prompt {n} has {total} tokens without any evidence, but only {room} fit;"
+          f" shorten its question or raise max_length: {pieces[-1].text.strip()[:60]!r}"
+      )
+    key = _evidence(pieces)
+    kept[key] = [min(a, b) for a, b in zip(stay, kept.get(key, stay), strict=True)]
   out = []
-  for start in range(0, len(texts), 1000):
-    part = texts[start : start + 1000]
-    ids = iter(_encode(tokenizer, [t for row in part for t in row]))
-    out += [[next(ids) for _ in row] for row in part]
-  return out
+  for pieces, _, _ in wordings:
+    left = dict(zip((EVIDENCE, DEMONSTRATIONS), kept[_evidence(pieces)], strict=True))
+    chosen = []
+    for piece in pieces:
+      if piece.group in left:
+        left[piece.group] -= 1
+        if left[piece.group] < 0:
+          continue
+      chosen.append(piece)
+    out.append(chosen)
+  lost = [
+      sum(p.group == group for p in wordings[0][0]) - sum(p.group == group for p in out[0])
+      for group in (EVIDENCE, DEMONSTRATIONS)
+  ]
+  return out, *lost
+
+
+def _evidence(pieces: Sequence[Piece]) -> tuple[str, ...]:
+  """What wordings of the same evidence have in common."""
+  return tuple(p.text.strip() for p in pieces if p.group == EVIDENCE)
+
+
+def _wording(x: Wordings, which: int) -> Prompt:
+  """One wording of an example."""
+  return Prompt(*(a[which] for a in x.all))

@@ -70,7 +70,7 @@ def _row(**change):
     (ROWS, ["--choices", " no|"], "tokenizes to nothing"),
     (ROWS, ["--choices", " no| no"], "are the same tokens"),
     (ROWS, ["--choices", " no"], "2 labels"),
-    (ROWS, ["--template", "Q: {question}\nA:"], "evidence {passage} exactly once"),
+    (ROWS, ["--template", "Q: {question}\nA:"], "nothing that can move: give it"),
     (ROWS, ["--template", "{passage} {title}\nA:"], "'title'"),
     (ROWS, ["--embed_layer", "7"], "embed_layer must lie in -3..2"),
     (ROWS, ["--train_split", "trian"], "trian"),

@@ -11,7 +11,7 @@ from mezzanine_jax.base import Example
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.transformer import TransformerConfig, init_params
 from mezzanine_jax.sentences import split_sentences
-from mezzanine_jax.symmetries import chain, segment_order
+from mezzanine_jax.symmetries import chain, paraphrase, segment_order
 
 SYMMETRY = segment_order()
 TEMPLATE = "Passage: {passage}\nQuestion: {question}\nAnswer:"
@@ -179,4 +179,36 @@ def test_whole_texts_score_as_they_are(tmp_path):
 def test_a_field_that_the_data_lacks_is_refused():
   with pytest.raises(InputError, match="names the field 'title'"):
     language.prepare(EXAMPLES, None, template="{passage} {title}:", evidence="passage",
+                     choices=[" a", " b"], max_tokens=9)
+
+
+PAIRS = [
+    Example(f"{n}", {"passage": f"Fact {n} is odd. More of it.", "question": QUESTION,
+                     "others": ["It is odd.", "No. Yes. It is so."][: n % 3]}, n % 2, f"{n}")
+    for n in range(5)
+]
+
+
+def test_wordings_shots_and_a_chat_come_together():
+  around = ("<user>", "<end>\n<model>")
+  prepared = language.prepare(
+      PAIRS, byte_level_bpe(), template=[TEMPLATE, "{question}? {passage} So:"], evidence="passage",
+      choices=[" no", " yes"], max_tokens=512, paraphrases="others", shots=2, demonstrations=PAIRS,
+      around=around)
+  assert [len(t.texts) for t in prepared.tokenized] == [2, 4, 6, 2, 4]
+  assert prepared.counts["tokenized_as_whole_texts"] == 0
+  xs = prompts.stack([t.prompt for t in prepared.tokenized])
+  np.testing.assert_allclose(np.exp(xs.log_weights).sum(1), 1.0, rtol=1e-6)
+  symmetry = chain(paraphrase(), segment_order())
+  elements = jax.vmap(symmetry.sample)(jax.random.split(jax.random.key(0), 5), xs)
+  tokens, lengths = jax.vmap(lambda e, x: prompts.pack(symmetry.act(e, x)))(elements, xs)
+  for row, length in zip(np.asarray(tokens), lengths, strict=True):
+    text = byte_level_bpe().decode(row[:length].tolist())
+    assert text.startswith("<user>") and text.endswith(("<model>Answer:", "<model>So:"))
+    assert text.count("\n\n") == 2
+
+
+def test_templates_with_nothing_that_moves_are_refused():
+  with pytest.raises(InputError, match="holds nothing that can move"):
+    language.prepare(EXAMPLES, None, template="{question}\nA:", evidence="passage",
                      choices=[" a", " b"], max_tokens=9)

@@ -8,10 +8,17 @@ import numpy as np
 import pytest
 from tiny import random_prompt
 
-from mezzanine_jax import transforms
+from mezzanine_jax import prompts, transforms
 from mezzanine_jax.base import Symmetry
-from mezzanine_jax.prompts import pack
-from mezzanine_jax.symmetries import chain, segment_order
+from mezzanine_jax.prompts import DEMONSTRATIONS, EVIDENCE, FACTS, FIXED, OPTIONS, current, pack
+from mezzanine_jax.symmetries import (
+    chain,
+    demonstration_order,
+    factorization,
+    option_order,
+    paraphrase,
+    segment_order,
+)
 
 
 def _flip() -> Symmetry:
@@ -33,16 +40,60 @@ def _roll() -> Symmetry:
   )
 
 
+def _prompt(groups, blocks=None, num_choices=5, first=1):
+  """A prompt whose segment s is `1 + s % 3` tokens, none of which occurs twice."""
+  sizes = [1 + s % 3 for s in range(len(groups))]
+  ends = np.cumsum(sizes) + first
+  segments = [np.arange(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+  choices = [[90 + c] for c in range(num_choices)]
+  return prompts.make_prompt(segments, groups, choices, [1] * num_choices, blocks)
+
+
 PROMPT = random_prompt(np.random.default_rng(0), sentences=4)
+OPTIONS_OF_4 = _prompt([FIXED, *[FIXED, OPTIONS] * 4, FIXED], num_choices=4)
+OPTIONS_OF_3 = _prompt([FIXED, *[FIXED, OPTIONS] * 3, FIXED], num_choices=5)  # two are padding
+# Demonstrations of 1, 2 and 3 segments, with a segment between two of them that stays.
+SHOTS = _prompt([FIXED, *[DEMONSTRATIONS] * 3, FIXED, *[DEMONSTRATIONS] * 3, FIXED],
+                [0, 1, 1, 2, 3, 4, 4, 4, 5])
+RECORD = _prompt([FIXED, *[FACTS] * 4, FIXED])
+EVERYTHING = _prompt(
+    [FIXED, *[DEMONSTRATIONS] * 3, EVIDENCE, EVIDENCE, EVIDENCE, *[FIXED, OPTIONS] * 3, FIXED],
+    [0, 1, 1, 2, *range(3, 13)], num_choices=3)
+WORDINGS = prompts.make_wordings(
+    [_prompt([FIXED, *[EVIDENCE] * n, FIXED], first=1 + 9 * n) for n in (3, 2, 0, 3)],
+    [1.0, 2.0, 0.0, 5.0])
+EVEN = prompts.make_wordings(
+    [EVERYTHING, EVERYTHING._replace(tokens=EVERYTHING.tokens + 100)])
 CASES = {
     "segment_order": (segment_order(), PROMPT),
     "segment_order, keep_first": (segment_order(keep_first=1), PROMPT),
+    "segment_order, keep_last": (segment_order(keep_first=1, keep_last=1), PROMPT),
+    "segment_order of wordings": (segment_order(), WORDINGS),
+    "option_order": (option_order(), OPTIONS_OF_4),
+    "option_order, padded": (option_order(), OPTIONS_OF_3),
+    "option_order, cyclic": (option_order("cyclic"), OPTIONS_OF_3),
+    "demonstration_order": (demonstration_order(), SHOTS),
+    "factorization": (factorization(), RECORD),
+    "paraphrase": (paraphrase(), WORDINGS),
     "chain of two orders": (chain(segment_order(keep_first=2), segment_order()), PROMPT),
+    "chain of three": (chain(demonstration_order(), segment_order(), option_order()), EVERYTHING),
+    "chain with wordings": (chain(paraphrase(), option_order(), segment_order()), EVEN),
     "own flip": (_flip(), jnp.arange(5.0)),
     "own roll": (_roll(), jnp.arange(5.0)),
     "chain of own": (chain(_roll(), _flip()), jnp.arange(5.0)),
 }
-FINITE_GROUPS = ["segment_order", "segment_order, keep_first"]
+FINITE_GROUPS = {
+    "segment_order": 24,
+    "segment_order, keep_first": 6,
+    "segment_order, keep_last": 2,
+    "segment_order of wordings": 6,
+    "option_order": 24,
+    "option_order, padded": 6,
+    "option_order, cyclic": 3,
+    "demonstration_order": 6,
+    "factorization": 24,
+    "chain of three": 2 * 6 * 6,
+}
 
 
 @pytest.fixture(params=CASES)
@@ -56,7 +107,27 @@ def _same(a, b):
 
 def _content(x):
   """What must be preserved: the multiset of the tokens, or of the values."""
+  if isinstance(x, prompts.Wordings):
+    return _packed(x.all), x.log_weights  # the current wording is one of these, re-ordered
   return np.sort(np.asarray(pack(x)[0] if hasattr(x, "starts") else x))
+
+
+@jax.jit
+def _packed(many):
+  """The sorted tokens of many prompts."""
+  return jnp.sort(jax.vmap(pack)(many)[0], axis=1)
+
+
+def _drawn(symmetry, x, draws, seed=0):
+  """Many draws, stacked."""
+  keys = jax.random.split(jax.random.key(seed), draws)
+  return jax.tree.map(np.asarray, jax.jit(jax.vmap(symmetry.sample, (0, None)))(keys, x))
+
+
+def _seen(symmetry, elements, x):
+  """The token rows that elements make of an example."""
+  acted = jax.jit(jax.vmap(lambda e, x: pack(symmetry.act(e, x))[0], (0, None)))(elements, x)
+  return [tuple(row) for row in np.asarray(acted).tolist()]
 
 
 def test_identity_acts_trivially(case):
@@ -119,38 +190,154 @@ def test_an_equivariant_predictor_has_no_gap_after_align():
 @pytest.mark.parametrize("name", FINITE_GROUPS)
 def test_the_orbit_is_closed(name):
   symmetry, x = CASES[name]
-  views = symmetry.orbit(x, 24)
-  members = {tuple(e.tolist()) for e in views.elements}
-  assert len(members) == len(views.elements) == symmetry.orbit_size(x)
-  assert tuple(symmetry.identity(x).tolist()) in members
-  for a in views.elements:
-    for b in views.elements:
-      # Acting with a and then b is acting with one member: the composition of the two.
-      assert tuple(a[b].tolist()) in members
-  np.testing.assert_allclose(np.exp(views.log_weights).sum(), 1.0, rtol=1e-6)
+  size = FINITE_GROUPS[name]
+  views = symmetry.orbit(x, size)
+  members = set(_seen(symmetry, views.elements, x))
+  assert len(members) == len(views.log_weights) == symmetry.orbit_size(x) == size
+  assert tuple(pack(x)[0].tolist()) in members
+  # Acting once more on what a member made gives the same family.
+  for m in range(0, size, 5):
+    acted = symmetry.act(jax.tree.map(lambda a, m=m: a[m], views.elements), x)
+    assert set(_seen(symmetry, symmetry.orbit(acted, size).elements, acted)) == members
+  np.testing.assert_allclose(np.exp(views.log_weights), 1 / size, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", FINITE_GROUPS)
 def test_samples_are_uniform_over_the_orbit(name):
   symmetry, x = CASES[name]
-  members = [tuple(e.tolist()) for e in symmetry.orbit(x, 24).elements]
+  members = _seen(symmetry, symmetry.orbit(x, FINITE_GROUPS[name]).elements, x)
   draws = 200 * len(members)
-  keys = jax.random.split(jax.random.key(0), draws)
-  sampled = np.asarray(jax.jit(jax.vmap(symmetry.sample, (0, None)))(keys, x))
-  counts = np.array([(sampled == np.array(m)).all(1).sum() for m in members])
+  sampled = _seen(symmetry, _drawn(symmetry, x, draws), x)
+  counts = np.array([sampled.count(m) for m in members])
   assert counts.sum() == draws  # nothing outside the orbit
   chi_square = ((counts - 200) ** 2 / 200).sum()
   degrees = len(members) - 1
   assert abs(chi_square - degrees) < 4 * math.sqrt(2 * degrees)
 
 
-@pytest.mark.parametrize("keep_first", [0, 1, 3])
-def test_immovable_segments_stay(keep_first):
-  symmetry = segment_order(keep_first=keep_first)
-  fixed = [0, *range(1, 1 + keep_first), 5]
-  for seed in range(10):
-    order = symmetry.sample(jax.random.key(seed), PROMPT)
-    np.testing.assert_array_equal(order[jnp.array(fixed)], fixed)
+def test_wordings_are_drawn_by_their_weights():
+  symmetry = paraphrase()
+  counts = np.bincount(_drawn(symmetry, WORDINGS, 8000), minlength=4)
+  assert counts[2] == 0
+  np.testing.assert_allclose(counts, [1000, 2000, 0, 5000], atol=4 * math.sqrt(2000))
+  views = symmetry.orbit(WORDINGS, 3)
+  assert views.elements.tolist() == [0, 1, 3] and symmetry.orbit(WORDINGS, 2) is None
+  np.testing.assert_allclose(np.exp(views.log_weights), [1 / 8, 2 / 8, 5 / 8], rtol=1e-6)
+  assert symmetry.orbit_size(WORDINGS) == math.inf and symmetry.orbit_size(EVEN) == 2
+
+
+def test_a_wording_brings_its_own_tokens_and_answers():
+  one = _prompt([FIXED, EVIDENCE])
+  two = _prompt([FIXED, EVIDENCE, EVIDENCE], first=40)._replace(choices=np.arange(10).reshape(5, 2))
+  both = prompts.make_wordings([one, two])
+  chosen = paraphrase().act(jnp.array(1), both)
+  tokens, length = pack(chosen)
+  assert tokens[: int(length)].tolist() == two.tokens.tolist()
+  _same(current(chosen).choices, two.choices)
+  _same(chosen.all, both.all)
+
+
+def test_orders_of_uneven_wordings_are_weighted_not_counted():
+  both = chain(paraphrase(), segment_order())
+  even = prompts.make_wordings([_prompt([EVIDENCE] * n) for n in (3, 2)])
+  assert both.orbit_size(even) == math.inf  # 6 + 2 views, which are not equally likely
+  views = both.orbit(even, 8)
+  np.testing.assert_allclose(np.exp(views.log_weights), [1 / 12] * 6 + [1 / 4] * 2, rtol=1e-6)
+  alike = prompts.make_wordings([_prompt([EVIDENCE] * 3), _prompt([EVIDENCE] * 3, first=50)])
+  assert both.orbit_size(alike) == 12
+
+
+def _by_option(table):
+  """A predictor that looks at the option's first token only, wherever it stands."""
+
+  def predict(params, x):
+    x = current(x)
+    is_option = x.group == OPTIONS
+    first = jnp.asarray(x.tokens)[jnp.asarray(x.starts)]
+    slots = jnp.argsort(~is_option, stable=True)[: x.choices.shape[0]]
+    return jax.nn.log_softmax(jnp.where(is_option[slots], table[first[slots] % 100], -1e9))
+
+  return predict
+
+
+@pytest.mark.parametrize(
+    "name", ["option_order", "option_order, padded", "option_order, cyclic", "chain of three",
+             "chain with wordings"])
+def test_an_option_content_predictor_is_constant_after_align(name):
+  symmetry, x = CASES[name]
+  predict = _by_option(jax.random.normal(jax.random.key(1), (100,)))
+  views = transforms.views(symmetry, 8)(jax.random.key(0), x)
+  aligned = transforms.view_log_probs(predict, symmetry)(None, views, x)
+  expected = np.tile(predict(None, x), (8, 1))
+  np.testing.assert_allclose(aligned, expected, atol=1e-5)
+  raw = transforms.view_log_probs(predict, symmetry._replace(align=lambda e, p: p))(None, views, x)
+  assert np.ptp(np.exp(raw), axis=0).max() > 0.05
+
+
+def test_align_takes_any_prediction():
+  element = jnp.array([2, 0, 1])
+  prediction = {"by_label": jnp.array([[1.0, 2.0, 3.0]]), "mass": jnp.array(0.5), "d": jnp.ones(7)}
+  aligned = option_order().align(element, prediction)
+  assert aligned["by_label"].tolist() == [[2.0, 3.0, 1.0]]  # label 0 showed option 2
+  _same({k: aligned[k] for k in ("mass", "d")}, {k: prediction[k] for k in ("mass", "d")})
+
+
+def _padded(x, segments, choices):
+  """The same example beside a larger one, as a data set stacks them."""
+  larger = prompts.make_prompt([[1]] * segments, [0] * segments, [[1]] * choices, [1] * choices)
+  if isinstance(x, prompts.Wordings):
+    larger = prompts.make_wordings([larger] * 7)
+  return jax.tree.map(lambda a: a[0], prompts.stack([x, larger]))
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if "own" not in n])
+def test_draws_do_not_depend_on_the_padding(name):
+  symmetry, x = CASES[name]
+  longer = _padded(x, segments=23, choices=9)
+  assert symmetry.orbit_size(x) == symmetry.orbit_size(longer)
+  plain = _seen(symmetry, _drawn(symmetry, x, 20), x)
+  padded = _seen(symmetry, _drawn(symmetry, longer, 20), longer)
+  assert [row[: len(plain[0])] for row in padded] == plain
+  assert not any(any(row[len(plain[0]) :]) for row in padded)
+
+
+@pytest.mark.parametrize(("keep_first", "keep_last"), [(0, 0), (1, 0), (3, 0), (0, 2), (1, 1)])
+def test_immovable_segments_stay(keep_first, keep_last):
+  symmetry = segment_order(keep_first=keep_first, keep_last=keep_last)
+  fixed = [0, *range(1, 1 + keep_first), *range(5 - keep_last, 6)]
+  orders = _drawn(symmetry, PROMPT, 10)
+  np.testing.assert_array_equal(orders[:, fixed], np.tile(fixed, (10, 1)))
+
+
+@pytest.mark.parametrize("name", ["option_order", "demonstration_order", "factorization"])
+def test_segments_of_other_groups_keep_their_order(name):
+  symmetry, x = CASES[name]
+  moving = x.group[np.flatnonzero(x.group)[0]]
+  for element in symmetry.orbit(x, 24).elements:
+    acted = symmetry.act(element, x)
+    _same(acted.starts[acted.group != moving], x.starts[x.group != moving])
+
+
+def test_a_block_moves_as_one():
+  pieces = {(1, 2), (3,), (5, 6, 7)}  # places of the blocks of SHOTS
+  orders = demonstration_order().orbit(SHOTS, 6).elements
+  assert len({tuple(order) for order in orders.tolist()}) == 6
+  for order in orders.tolist():
+    assert (order[0], order[-1]) == (0, 8)
+    assert order.index(4) in (4, 5, 6)  # two blocks before it, of 3, 4 or 5 segments
+    joined = [s for s in order if s not in (0, 4, 8)]
+    for piece in pieces:
+      at = joined.index(piece[0])
+      assert tuple(joined[at : at + len(piece)]) == piece
+
+
+def test_number_segments_shows_which_segment_of_which_wording_stands_where():
+  symmetry = chain(paraphrase(), segment_order())
+  element = (jnp.array(1), jnp.array([0, 2, 1, 3, 4]))
+  acted = symmetry.act(element, prompts.number_segments(WORDINGS))
+  segments = WORDINGS.all.starts.shape[1]
+  assert current(acted).starts.tolist() == [segments + s for s in (0, 2, 1, 3, 4)]
+  assert prompts.number_segments(PROMPT).starts.tolist() == list(range(6))
 
 
 def test_an_orbit_over_the_limit_is_none():

@@ -6,7 +6,7 @@ import pytest
 from tiny import random_prompt
 
 from mezzanine_jax import prompts
-from mezzanine_jax.symmetries import segment_order
+from mezzanine_jax.symmetries import paraphrase, segment_order
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -42,3 +42,32 @@ def test_trim_cuts_padding_only():
   short = prompts.trim(prompt, int(length[0]))
   before, after = jax.vmap(prompts.pack)(prompt)[0], jax.vmap(prompts.pack)(short)[0]
   np.testing.assert_array_equal(after[0], before[0, : int(length[0])])
+
+
+def _wordings(rng, sizes):
+  return prompts.make_wordings([random_prompt(rng, sentences=n) for n in sizes])
+
+
+def test_wordings_are_padded_alike_and_read_as_their_current_one():
+  rng = np.random.default_rng(0)
+  many = [_wordings(rng, (0, 2)), _wordings(rng, (5, 1, 3))]
+  stacked = prompts.stack(many)
+  assert stacked.all.tokens.shape[:2] == (2, 3)
+  assert jax.tree.map(np.shape, stacked.current) == jax.tree.map(
+      lambda a: (a.shape[0], *a.shape[2:]), stacked.all)
+  np.testing.assert_allclose(np.exp(stacked.log_weights), [[0.5, 0.5, 0], [1 / 3] * 3], rtol=1e-6)
+  tokens, lengths = jax.vmap(prompts.pack)(stacked)
+  for n, x in enumerate(many):
+    alone, length = prompts.pack(x)
+    assert int(lengths[n]) == int(length)
+    np.testing.assert_array_equal(tokens[n, : int(length)], alone[: int(length)])
+
+
+def test_a_trimmed_wording_is_whole_when_it_fits():
+  rng = np.random.default_rng(1)
+  x = prompts.stack([_wordings(rng, (6, 1))])
+  short = int(x.all.lengths[0, 1].sum())
+  act = jax.vmap(paraphrase().act)
+  full, cut = (jax.vmap(prompts.pack)(act(np.array([1]), a)) for a in (x, prompts.trim(x, short)))
+  assert cut[0].shape == (1, short) and int(cut[1][0]) == short
+  np.testing.assert_array_equal(cut[0], full[0][:, :short])

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mezzanine_jax.sentences import fold_white_space, split_sentences
+from mezzanine_jax.errors import InputError
+from mezzanine_jax.sentences import fold_white_space, split_sentences, split_units
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -126,3 +127,30 @@ def test_boolq_passages():
   assert 3.5 < sum(map(len, split)) / len(split) < 5
   starts = [sentence.lstrip("`'\"“‘([{") for sentences in split for sentence in sentences[1:]]
   assert not [start for start in starts if start[:1].islower()]
+
+
+@pytest.mark.parametrize(
+  ("value", "unit", "expected"),
+  [
+    ("One. Two.\n\nThree.", "sentence", ["One.", "Two.", "Three."]),
+    (["One. Two.", "Three."], "sentence", ["One.", "Two.", "Three."]),
+    ("One. Two.\nMore.\n \n\nThree.\n\n", "paragraph", ["One. Two. More.", "Three."]),
+    (["One.\n\nTwo.", "", "Three."], "paragraph", ["One.", "Two.", "Three."]),
+    (["One.\n\nTwo.", " ", "Three."], "document", ["One. Two.", "Three."]),
+  ],
+)
+def test_units(value, unit, expected):
+  assert split_units(value, unit) == expected
+
+
+@pytest.mark.parametrize(
+  ("value", "unit", "message"),
+  [
+    ("One.", "word", "unit must be one of sentence, paragraph, document"),
+    ("One.", "document", "unit=document needs a list field"),
+    ([1], "sentence", "must be a text or a list of texts"),
+  ],
+)
+def test_units_that_cannot_be_split(value, unit, message):
+  with pytest.raises(InputError, match=message):
+    split_units(value, unit)

@@ -13,6 +13,7 @@ import tokenizers
 
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models import gguf
+from mezzanine_jax.models.chat import ChatTemplate, directory_chat, gguf_chat
 from mezzanine_jax.models.families import family_of
 from mezzanine_jax.models.tokenizer import directory_tokenizer, gguf_tokenizer
 from mezzanine_jax.models.transformer import TransformerConfig
@@ -21,7 +22,7 @@ from mezzanine_jax.models.weights import Tensors, load_params, open_safetensors
 DTYPES = ("float32", "bfloat16")
 _HUB_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer*",
               "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
-              "merges.txt")
+              "merges.txt", "chat_template.jinja")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,6 +35,7 @@ class LanguageModel:
     params: parameters of `Transformer(config)`.
     tokenizer: `encode(text)` adds the special tokens that the model was trained with.
     digest: SHA-256 (hex) of what changes its numbers: weights, architecture, tokenizer, dtype.
+    chat: the model's own chat template, None where it has none.
   """
 
   name: str
@@ -41,6 +43,7 @@ class LanguageModel:
   params: Any
   tokenizer: tokenizers.Tokenizer
   digest: str
+  chat: ChatTemplate | None = None
 
   @property
   def dtype(self) -> jnp.dtype:
@@ -83,14 +86,14 @@ def load_model(name: str, dtype: str = "float32") -> LanguageModel:
     metadata, tensors = gguf.open_gguf(path)
     config = gguf.gguf_config(metadata, tensors)
     family = family_of(metadata["general.architecture"])
-    tokenizer = gguf_tokenizer(metadata)
+    tokenizer, chat = gguf_tokenizer(metadata), gguf_chat(metadata)
     params = load_params(config, family.gguf_weights, tensors, dtype,
                          ignored=re.escape(gguf.ROPE_FACTORS))
   else:
     hf = _read_config(path)
     family = family_of(hf["model_type"])
     config = family.config(hf)
-    tokenizer = directory_tokenizer(path)
+    tokenizer, chat = directory_tokenizer(path), directory_chat(path)
     tensors = open_safetensors(path, f"({re.escape(family.prefix)})?({family.ignored})")
     params = load_params(config, family.weights, tensors, dtype, family.prefix, family.ignored,
                          family.renamed)
@@ -99,7 +102,7 @@ def load_model(name: str, dtype: str = "float32") -> LanguageModel:
     raise InputError(f"the tokenizer of {name!r} has {size} tokens, more than the model's "
                      f"{config.vocab_size}; they do not belong together")
   return LanguageModel(name, config, params, tokenizer,
-                       _digest(config, tensors, tokenizer, dtype))
+                       _digest(config, tensors, tokenizer, dtype), chat)
 
 
 def _locate(name: str) -> Path:

@@ -1,37 +1,82 @@
 """Symmetries: families of transformations that keep the answer, one family a file."""
 
+import importlib.metadata
+from collections.abc import Callable
 from typing import Any
 
 from mezzanine_jax.base import Symmetry
 from mezzanine_jax.config import arguments_of, did_you_mean
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.symmetries.chain import chain
+from mezzanine_jax.symmetries.demonstration_order import demonstration_order
+from mezzanine_jax.symmetries.factorization import factorization
+from mezzanine_jax.symmetries.option_order import option_order
+from mezzanine_jax.symmetries.paraphrase import paraphrase
 from mezzanine_jax.symmetries.segment_order import segment_order
 
 # What `symmetry` in a configuration may name, and the factory behind it.
-SYMMETRIES = {"segment_order": segment_order}
+SYMMETRIES = {
+    "segment_order": segment_order,
+    "option_order": option_order,
+    "demonstration_order": demonstration_order,
+    "paraphrase": paraphrase,
+    "factorization": factorization,
+}
+ENTRY_POINTS = "mezzanine.symmetries"  # where other packages name factories of their own
 
 
 def make_symmetry(names: str, **settings: Any) -> Symmetry:
   """The symmetry of a configuration: one name, or several with commas, chained in that order.
 
+  A name that is not built in is looked for among the entry points of the group
+  `mezzanine.symmetries` of the installed packages.
+
   Args:
-    names: such as `segment_order`.
+    names: such as `segment_order` or `paraphrase,option_order`.
     **settings: a configuration's fields; each factory takes those it has an argument for.
 
   Raises:
-    InputError: for a name that is not there.
+    InputError: for a name that is not there, or `paraphrase` behind another one.
 
   Example:
     >>> make_symmetry("segment_order", keep_first=1, seed=0)._fields[:3]
     ('identity', 'sample', 'act')
   """
-  made = []
-  for name in (n.strip() for n in names.split(",")):
-    if name not in SYMMETRIES:
-      raise InputError(f"unknown symmetry {name!r}{did_you_mean(name, SYMMETRIES)}")
-    made.append(SYMMETRIES[name](**arguments_of(SYMMETRIES[name], settings)))
+  wanted = [n.strip() for n in names.split(",")]
+  factories = [_factory(name) for name in wanted]
+  if "paraphrase" in wanted[1:]:
+    raise InputError(
+        f"paraphrase must come first, and once, since the others act on the wording it chose, got"
+        f" {names!r}"
+    )
+  made = [factory(**arguments_of(factory, settings)) for factory in factories]
   return made[0] if len(made) == 1 else chain(*made)
 
 
-__all__ = ["SYMMETRIES", "chain", "make_symmetry", "segment_order"]
+def _factory(name: str) -> Callable[..., Symmetry]:
+  """The factory of that name, built in or an installed package's."""
+  if name in SYMMETRIES:
+    return SYMMETRIES[name]
+  others = {e.name: e for e in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+  if name not in others:
+    raise InputError(f"unknown symmetry {name!r}{did_you_mean(name, [*SYMMETRIES, *others])}")
+  try:
+    return others[name].load()
+  except Exception as error:  # another package's code: whatever goes wrong is told
+    raise InputError(
+        f"symmetry {name!r} of {others[name].value!r} cannot be loaded"
+        f" ({type(error).__name__}: {error}); mend or remove the package that names it"
+    ) from error
+
+
+__all__ = [
+    "ENTRY_POINTS",
+    "SYMMETRIES",
+    "chain",
+    "demonstration_order",
+    "factorization",
+    "make_symmetry",
+    "option_order",
+    "paraphrase",
+    "segment_order",
+]

@@ -8,6 +8,8 @@ import numpy as np
 from mezzanine_jax.base import Array, Element, Prediction, Symmetry, Views, X
 from mezzanine_jax.errors import InputError
 
+_FEW = 64  # members of the first family for each of which the others' orbits are counted
+
 
 def chain(*symmetries: Symmetry) -> Symmetry:
   """The symmetry that applies the given ones in order.
@@ -19,7 +21,8 @@ def chain(*symmetries: Symmetry) -> Symmetry:
     *symmetries: at least one.
 
   Returns:
-    A `Symmetry`; its orbit is None as soon as one part's is.
+    A `Symmetry`; its orbit is None as soon as one part's is. Its `orbit_size` is the product of
+    the parts', and inf where a later part's depends on what an earlier one did.
 
   Raises:
     InputError: without a symmetry.
@@ -57,7 +60,17 @@ def chain(*symmetries: Symmetry) -> Symmetry:
     return prediction
 
   def orbit_size(x: X) -> float:
-    return math.prod(s.orbit_size(x) for s in symmetries)
+    first, *rest = symmetries
+    size = first.orbit_size(x)
+    if not rest:
+      return size
+    others = chain(*rest).orbit_size
+    # Wordings may have different numbers of parts: then their orders are not equally likely.
+    # Few members are looked at, on the host; an order has many, but changes no other's size.
+    head = first.orbit(x, _FEW)
+    members = () if head is None else _each(head.elements, len(head.log_weights))
+    sizes = {others(first.act(element, x)) for element in members} or {others(x)}
+    return size * sizes.pop() if len(sizes) == 1 else math.inf
 
   def orbit(x: X, limit: int) -> Views | None:
     first, *rest = symmetries
@@ -65,8 +78,8 @@ def chain(*symmetries: Symmetry) -> Symmetry:
     if head is None:
       return None
     parts = []  # for each member of the first family: the orbit of the others on what it made
-    for m, log_weight in enumerate(np.asarray(head.log_weights)):
-      element = jax.tree.map(lambda a, m=m: np.asarray(a)[m], head.elements)
+    members = _each(head.elements, len(head.log_weights))
+    for element, log_weight in zip(members, np.asarray(head.log_weights), strict=True):
       tail = chain(*rest).orbit(first.act(element, x), limit) if rest else None
       if rest and tail is None:
         return None
@@ -81,3 +94,8 @@ def chain(*symmetries: Symmetry) -> Symmetry:
     return Views(elements, log_weights, np.float32(len(log_weights)))
 
   return Symmetry(identity, sample, act, align, orbit, orbit_size)
+
+
+def _each(elements: Element, count: int) -> list[Element]:
+  """The members of a stacked element, on the host."""
+  return [jax.tree.map(lambda a, m=m: np.asarray(a)[m], elements) for m in range(count)]

@@ -1,0 +1,77 @@
+"""The prompt as the model sees it, in colours, for some views of an example."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from mezzanine_jax import designs
+from mezzanine_jax.base import Array, Symmetry
+from mezzanine_jax.prompts import GROUP_NAMES, Wordings, current, number_segments
+from mezzanine_jax.tokenization import Tokenized, whole_prompt
+
+STYLES = ("", "cyan", "green", "magenta", "yellow")  # of the groups, see `Prompt.group`
+
+
+def render_views(
+    tokenizer: Any, tokenized: Tokenized, symmetry: Symmetry, key: Array, num_views: int
+) -> Any:
+  """An example's canonical prompt and some of its views, coloured by what may change places.
+
+  The views are those that a run draws with the same key.
+
+  Args:
+    tokenizer: the model's.
+    tokenized: the example, one of `Prepared.tokenized`.
+    symmetry: the family the views are drawn from.
+    key: the example's typed PRNG key, see `designs.example_keys`; consumed.
+    num_views: K >= 1.
+
+  Returns:
+    A `rich` renderable; print it with `rich.print`.
+
+  Example:
+    >>> shown = render_views(tokenizer, prepared.tokenized[0], symmetry, key, 3)  # doctest: +SKIP
+    >>> rich.print(shown)  # doctest: +SKIP
+  """
+  from rich.console import Group
+  from rich.panel import Panel
+  from rich.text import Text
+
+  x = tokenized.prompt
+  one = jax.tree.map(lambda a: np.asarray(a)[None], x)
+  views = designs.design_views(symmetry, one, key[None], num_views)
+  real = np.flatnonzero(np.isfinite(views.log_weights[0]))
+  elements = [jax.tree.map(lambda a, k=k: a[0, k], views.elements) for k in real]
+  panels = [Text.assemble(*(
+      part for name, style in list(zip(GROUP_NAMES, STYLES, strict=True))[1:]
+      for part in ((name, f"bold {style}"), "  ")
+  ))]
+  titles = ["canonical view", *(
+      f"view {k + 1}, weight {np.exp(views.log_weights[0, k]):.3g}" for k in real)]
+  for title, element in zip(titles, [symmetry.identity(x), *elements], strict=True):
+    acted = current(symmetry.act(element, number_segments(x)))
+    panels.append(_panel(Panel, Text, tokenizer, tokenized, np.asarray(acted.starts), title))
+  return Group(*panels)
+
+
+def _panel(
+    panel: Any, text: Any, tokenizer: Any, tokenized: Tokenized, order: Sequence[int], title: str
+) -> Any:
+  """One view in a frame: its text in colours, its answers, how many tokens it has."""
+  size = len(order)
+  which = int(order.min()) // size
+  wording, x = tokenized.texts[which], tokenized.prompt
+  pieces = [wording.pieces[s] for s in order % size if s < len(wording.pieces)]
+  body = text()
+  body.append("".join(tokenizer.id_to_token(i) for i in tokenized.beginning), style="dim")
+  for piece in pieces:
+    body.append(piece.text, style=STYLES[piece.group])
+  body.append("|".join(wording.choices), style="reverse")
+  if not tokenized.exact:
+    lengths = current(whole_prompt(tokenizer, tokenized, order)).lengths
+  else:
+    lengths = x.all.lengths[which] if isinstance(x, Wordings) else x.lengths
+  how = "" if tokenized.exact else ", tokenized as a whole text"
+  return panel(body, title=title, subtitle=f"{int(np.sum(lengths))} tokens{how}")
