@@ -78,10 +78,14 @@ def engine(lm: Any, examples: list, views: int, seed: int, max_tokens: int) -> E
       prepared, lm.tokenizer, symmetry, keys, np.full(len(examples), views - 1),
       batch_tokens=Config.batch_tokens, max_shapes=Config.max_shapes,
   )
-  row_fn = scoring.view_scorer(scoring.scorer(lm.config, dtype=lm.dtype), symmetry)
+  batch_fn = scoring.view_rows_scorer(
+      scoring.rows_scorer(lm.config, dtype=lm.dtype), symmetry
+  )
 
   def score(folder: str | pathlib.Path) -> np.ndarray:
-    made, _ = language.score(plan, row_fn, lm.params, folder, "benchmark")
+    made, _ = language.score(
+        plan, batch_fn, lm.params, folder, "benchmark", ids=[e.id for e in examples]
+    )
     return store.read(made, "choice_log_probs")
 
   return Engine(lm, plan, rows_of_views(plan.rows.canonical_row, plan.rows.row, views), score)

@@ -116,8 +116,8 @@ def plan_batches(
     InputError: if `batch_tokens` or `max_shapes` is below 1.
 
   Example:
-    >>> plan_batches(np.array([3, 5, 9]), batch_tokens=16)
-    [Batch(start=0, stop=2, length=8, size=2, tokens=16), Batch(start=2, stop=3, length=16, size=2, tokens=16)]
+    >>> [tuple(batch) for batch in plan_batches(np.array([3, 5, 9]), batch_tokens=16)]
+    [(0, 2, 16, 2, 16), (2, 3, 16, 2, 16)]
   """
   if batch_tokens < 1:
     raise InputError(f"batch_tokens must be >= 1, got {batch_tokens}")

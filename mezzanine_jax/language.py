@@ -1,6 +1,7 @@
 """A language model's beliefs over the views of prompts: from text to a filled row table."""
 
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,6 @@ from mezzanine_jax import store as store_lib
 from mezzanine_jax import texts as texts_lib
 from mezzanine_jax.base import Example, Params, Symmetry, Views
 from mezzanine_jax.errors import InputError
-
 
 _CHUNK = 128  # rows whose tokens are looked up in one call; and examples, when rows are sorted
 
@@ -35,8 +35,8 @@ class Plan(NamedTuple):
   """What is to be run: inputs, rows in the order of the batches, batches.
 
   Attributes:
-    xs: `Prompt` [N', ...]; the N prompts, then one ready prompt for each row of an example whose
-      segments do not tokenize alone.
+    xs: `Prompt` or `Wordings` [N', ...]; the N prompts, then one ready prompt for each row of an
+      example whose segments do not tokenize alone.
     views: `Views` [N, K].
     rows: the distinct rows.
     source: int32[R], where each row's prompt is in `xs`.
@@ -123,6 +123,7 @@ def plan(
     *,
     batch_tokens: int,
     max_shapes: int,
+    share: bool = True,
 ) -> Plan:
   """Draws the views of every example and plans the distinct rows.
 
@@ -134,6 +135,7 @@ def plan(
     num_views: int[N], K of each example.
     batch_tokens: tokens of a batch.
     max_shapes: the most shapes that are compiled.
+    share: whether views with the same beginning share its tokens; for causal models only.
   """
   tokenized = prepared.tokenized
   xs = prompts.stack([t.prompt for t in tokenized])
@@ -150,31 +152,18 @@ def plan(
     ]
     source[whole] = len(tokenized) + np.arange(len(whole))
     xs = prompts.stack([t.prompt for t in tokenized] + ready)
-  lengths = np.asarray(xs.lengths).sum(1)[source]
-  extra = xs.choices.shape[-1] - 1
-  longest = int((lengths + np.asarray(xs.choice_lengths)[source].max(1) - 1).max())
-  if longest > prepared.max_tokens:  # would be read at positions that the model does not have
+  texts_of = _texts_of(symmetry, xs, rows, source)
+  lengths, answers = _sizes(texts_of, len(source))
+  if (longest := int((lengths + answers).max())) > prepared.max_tokens:
+    # It would be read at positions that the model does not have.
     raise InputError(
         f"a view has {longest} tokens when tokenized as a whole text, more than the"
         f" {prepared.max_tokens} that fit; lower max_length by a tenth"
     )
-  # Examples by length, so that batches need few shapes; in each, like beginnings side by side.
-  reach = np.zeros(len(tokenized), int)
-  np.maximum.at(reach, rows.example, lengths)
-  order = np.lexsort((rows.example, reach[rows.example]))
-  shared = np.empty(len(order), np.int32)
-  texts_of = _texts_of(symmetry, xs, rows, source)
-  starts = np.flatnonzero(np.diff(rows.example[order], prepend=-1))
-  for part in np.split(starts, range(_CHUNK, len(starts), _CHUNK)):
-    stop = np.searchsorted(starts, part[-1], side="right")
-    chunk = slice(part[0], starts[stop] if stop < len(starts) else len(order))
-    texts = texts_of(order[chunk])
-    groups = np.searchsorted(part, np.arange(chunk.start, chunk.stop), side="right")
-    within, shared[chunk] = packing.sort_rows(texts.tokens, texts.lengths, groups)
-    order[chunk] = order[chunk][within]
+  order, shared = _order(texts_of, rows.example, lengths, share)
+  num_choices, width = prompts.current(xs).choices.shape[-2:]
   batches = engine.plan_batches(
-      lengths[order], batch_tokens, max_shapes, shared=shared,
-      extra=extra * xs.choices.shape[-2],
+      lengths[order], batch_tokens, max_shapes, shared=shared, extra=num_choices * (width - 1)
   )
   rows, source = engine.reorder(rows, order), source[order]
   return Plan(xs, views, rows, source, _texts_of(symmetry, xs, rows, source), lengths[order],
@@ -267,7 +256,7 @@ def _texts_of(
   @jax.jit
   def read(elements, xs):
     def one(element, x):
-      x = symmetry.act(element, x)
+      x = prompts.current(symmetry.act(element, x))
       return packing.Texts(*prompts.pack(x), x.choices, x.choice_lengths, x.choice_chars)
 
     return jax.vmap(one)(elements, xs)
@@ -281,10 +270,44 @@ def _texts_of(
         take = source[filled]
         out = read(jax.tree.map(lambda a, filled=filled: a[filled], rows.elements),
                    jax.tree.map(lambda a, take=take: a[take], xs))
-        parts.append(jax.tree.map(lambda a, n=len(part): np.asarray(a)[:n], out))
+        parts.append(packing.Texts(*(np.asarray(a)[: len(part)] for a in out)))
     return jax.tree.map(lambda *a: np.concatenate(a), *parts)
 
   return texts_of
+
+
+def _sizes(texts_of: Callable, number: int) -> tuple[np.ndarray, np.ndarray]:
+  """int32[R] each: tokens of every row, and of its longest answer but for the last."""
+  lengths, answers = np.empty(number, np.int32), np.empty(number, np.int32)
+  for start in range(0, number, _CHUNK):
+    part = np.arange(start, min(start + _CHUNK, number))
+    texts = texts_of(part)
+    lengths[part] = texts.lengths
+    answers[part] = texts.choice_lengths.max(1, initial=1) - 1
+  return lengths, answers
+
+
+def _order(
+    texts_of: Callable, example: np.ndarray, lengths: np.ndarray, share: bool
+) -> tuple[np.ndarray, np.ndarray]:
+  """The order of the rows, and how many tokens each has in common with the one before it.
+
+  Examples stand by length, so that batches need few shapes; the rows of an example stand as in a
+  dictionary, so that they share the most.
+  """
+  reach = np.zeros(example.max() + 1, int)
+  np.maximum.at(reach, example, lengths)
+  order = np.lexsort((example, reach[example]))
+  shared = np.zeros(len(order), np.int32)
+  if not share:
+    return order, shared
+  firsts = np.flatnonzero(np.diff(example[order], prepend=-1))
+  for start, stop in itertools.pairwise([*firsts[::_CHUNK], len(order)]):
+    texts = texts_of(order[start:stop])
+    groups = np.searchsorted(firsts, np.arange(start, stop), side="right")
+    within, shared[start:stop] = packing.sort_rows(texts.tokens, texts.lengths, groups)
+    order[start:stop] = order[start:stop][within]
+  return order, shared
 
 
 def _design(
@@ -308,9 +331,6 @@ def _segment_orders(
     symmetry: Symmetry, rows: engine.Rows, which: np.ndarray, xs: prompts.Prompt
 ) -> np.ndarray:
   """int32[len(which), S]: which segment each place of these rows holds."""
-  numbered = xs._replace(
-      starts=np.broadcast_to(np.arange(xs.starts.shape[1], dtype=np.int32), xs.starts.shape)
-  )
-  taken = jax.tree.map(lambda a: a[rows.example[which]], numbered)
+  taken = jax.tree.map(lambda a: a[rows.example[which]], prompts.number_segments(xs))
   elements = jax.tree.map(lambda a: a[which], rows.elements)
-  return np.asarray(jax.vmap(symmetry.act)(elements, taken).starts)
+  return np.asarray(prompts.current(jax.vmap(symmetry.act)(elements, taken)).starts)

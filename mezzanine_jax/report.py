@@ -1,9 +1,11 @@
 """What a person looks at: the table on the terminal, the picture, the machine's description."""
 
+import dataclasses
 import pathlib
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+import mezzanine_jax
 from mezzanine_jax.evaluation import Z95, Beliefs, teacher
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
@@ -23,6 +26,16 @@ _COLOURS = {
     "baseline": "#4c78a8", "student": "#e45756", "constant": "#9d9d9d",
     "shuffled_targets": "#c9b37c",
 }
+
+
+def header(recipe: str, config: Any) -> dict[str, Any]:
+  """What every `results.json` begins with: recipe, version, configuration, environment."""
+  return {
+      "recipe": recipe,
+      "version": mezzanine_jax.__version__,
+      "config": dataclasses.asdict(config),
+      "environment": environment(),
+  }
 
 
 def environment() -> dict[str, Any]:
@@ -41,6 +54,14 @@ def environment() -> dict[str, Any]:
       "device_count": jax.device_count(),
       "git_revision": revision,
   }
+
+
+def peak_rss_mb() -> float:
+  """The most memory this process has had resident, in MiB."""
+  import resource  # not on every platform
+
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  return peak / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
@@ -132,14 +153,20 @@ def diagnostics(results: Mapping[str, Any], lm: Beliefs, path: str | pathlib.Pat
   _scatter(ax_scatter, results, lm)
   _against_views(ax_views, results["gap_by_views"])
   test = results["data"]["test"]
-  lm_name, dataset = (pathlib.Path(results["config"][k]).name for k in ("lm_name", "dataset"))
   figure.suptitle(
-      f"{lm_name} on {dataset}: {test['movable']} test examples that can move, bars are ± 1.96"
+      f"{subject(results)}: {test['movable']} test examples that can move, bars are ± 1.96"
       " standard errors", fontsize=12,
   )
   part = pathlib.Path(path).with_suffix(".part.png")
   figure.savefig(part)
   part.replace(path)
+
+
+def subject(results: Mapping[str, Any]) -> str:
+  """Model and data in a few words, such as `gpt2 on boolq`."""
+  config = results["config"]
+  names = (config["lm_name"], config["dataset"] or config["world"])
+  return " on ".join(pathlib.Path(name).name for name in names)
 
 
 def _models(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -184,7 +211,7 @@ def _bars(ax, models, blocks: Sequence[Mapping[str, Any]], name: str, title: str
 def _scatter(ax, results: Mapping[str, Any], lm: Beliefs) -> None:
   """Canonical against teacher belief, with the spread of the views."""
   movable = np.flatnonzero(np.asarray(lm.orbit_size) > 1)
-  choices = results["config"]["choices"].split("|")
+  choices = results["data"]["choices"]
   mean = np.exp(np.asarray(teacher(lm)))[movable]
   canonical = np.exp(np.asarray(lm.canonical))[movable]
   probs = np.exp(np.asarray(lm.log_probs))[movable]

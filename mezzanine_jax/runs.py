@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import mezzanine_jax
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.errors import InputError
 
@@ -65,6 +66,20 @@ def look(out: str | pathlib.Path, recipe: str, config: Any) -> Folder:
   if "fingerprint" in found:
     record["fingerprint"] = found["fingerprint"]
   return Folder(path, record, results)
+
+
+def fingerprint(recipe: str, config: Any, **facts: Any) -> str:
+  """A name for everything that changes a run's numbers.
+
+  Args:
+    recipe: the recipe's name.
+    config: its configuration; fields that change speed only do not count.
+    **facts: digests of the model, of the data, of the rows: whatever json can hold.
+  """
+  fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)
+            if not f.metadata["runtime"]}
+  facts |= {"recipe": recipe, "version": mezzanine_jax.__version__, "config": fields}
+  return store_lib.fingerprint(facts)
 
 
 def begin(folder: Folder, fingerprint: str) -> None:

@@ -10,7 +10,7 @@ from mezzanine_jax.base import Array, Element, Params, Symmetry
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.attention import Stream, one_row
 from mezzanine_jax.models.transformer import Transformer, TransformerConfig, unembed
-from mezzanine_jax.prompts import Prompt, pack
+from mezzanine_jax.prompts import Prompt, current, pack
 
 EMBED_MODES = ("last", "mean", "mean_std")
 CHOICE_NORMS = ("none", "token", "char")
@@ -155,6 +155,7 @@ def scorer(
   )
 
   def score(params: Params, prompt: Prompt) -> Scores:
+    prompt = current(prompt)
     tokens, length = pack(prompt)
     choices = jnp.asarray(prompt.choices)
     num_choices, width = choices.shape

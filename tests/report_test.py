@@ -42,8 +42,9 @@ def _results(movable=True, num=40):
       for name, f in figures.items()
   }
   results = {
-      "config": {"k_test": 8, "choices": " no| yes", "lm_name": "gpt2", "dataset": "../data/boolq"},
-      "data": {"test": {"examples": num, "movable": int(can_move.sum())},
+      "config": {"k_test": 8, "lm_name": "gpt2", "dataset": "../data/boolq"},
+      "data": {"choices": [" no", " yes"],
+               "test": {"examples": num, "movable": int(can_move.sum())},
                "notes": {"messages": []}, "prompts": {"one_sentence": 3, "truncated_prompts": 0}},
       "baseline": blocks["baseline"] | {"choice_mass": 0.12}, "student": blocks["student"],
       "teacher": evaluation.teacher_block(lm, labels, names),
@@ -95,7 +96,7 @@ def test_the_picture_shows_all_four_panels(normal, tmp_path):
 
 
 def test_the_picture_of_three_choices(normal, tmp_path):
-  results = normal[0] | {"config": normal[0]["config"] | {"choices": " a| b| c"}}
+  results = normal[0] | {"data": normal[0]["data"] | {"choices": [" a", " b", " c"]}}
   lm = _beliefs(np.random.default_rng(0), 12, 4, 3, movable=True)
   report.diagnostics(results, lm, tmp_path / "d.png")
   _, coloured = _panels(tmp_path / "d.png")

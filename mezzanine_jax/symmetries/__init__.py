@@ -1,9 +1,9 @@
 """Symmetries: families of transformations that keep the answer, one family a file."""
 
-import importlib.metadata
 from collections.abc import Callable
 from typing import Any
 
+from mezzanine_jax import plugins
 from mezzanine_jax.base import Symmetry
 from mezzanine_jax.config import arguments_of, did_you_mean
 from mezzanine_jax.errors import InputError
@@ -55,18 +55,11 @@ def make_symmetry(names: str, **settings: Any) -> Symmetry:
 
 def _factory(name: str) -> Callable[..., Symmetry]:
   """The factory of that name, built in or an installed package's."""
-  if name in SYMMETRIES:
-    return SYMMETRIES[name]
-  others = {e.name: e for e in importlib.metadata.entry_points(group=ENTRY_POINTS)}
-  if name not in others:
-    raise InputError(f"unknown symmetry {name!r}{did_you_mean(name, [*SYMMETRIES, *others])}")
-  try:
-    return others[name].load()
-  except Exception as error:  # another package's code: whatever goes wrong is told
-    raise InputError(
-        f"symmetry {name!r} of {others[name].value!r} cannot be loaded"
-        f" ({type(error).__name__}: {error}); mend or remove the package that names it"
-    ) from error
+  factory = SYMMETRIES.get(name) or plugins.find(ENTRY_POINTS, name)
+  if factory is None:
+    known = [*SYMMETRIES, *plugins.names(ENTRY_POINTS)]
+    raise InputError(f"unknown symmetry {name!r}{did_you_mean(name, known)}")
+  return factory
 
 
 __all__ = [

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from mezzanine_jax import checkpoints, students
+from mezzanine_jax import checkpoints, experiment, progress, students
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.recipes import hf_llm_hiddenstate_order_distill as recipe
 
@@ -75,7 +75,7 @@ def test_cost_counts_what_was_run(finished):
 
 def test_a_finished_run_is_shown_again(finished, config, monkeypatch):
   out, results = finished
-  monkeypatch.setattr(recipe, "load_lm", None)  # nothing is loaded any more
+  monkeypatch.setattr(experiment, "load_lm", None)  # nothing is loaded any more
   assert recipe.run(config, out) == results
 
 
@@ -109,7 +109,7 @@ def test_a_stopped_run_continues_to_the_same_figures(
     finished, config, tmp_path, monkeypatch, title, calls
 ):
   _, results = finished
-  out, real = tmp_path / "out", recipe.bar
+  out, real = tmp_path / "out", progress.bar
 
   @contextlib.contextmanager
   def bar(shown, total=None):
@@ -124,11 +124,11 @@ def test_a_stopped_run_continues_to_the_same_figures(
 
       yield counted
 
-  monkeypatch.setattr(recipe, "bar", bar)
+  monkeypatch.setattr(progress, "bar", bar)
   with pytest.raises(_Stop):
     recipe.run(config, out)
   assert not (out / "results.json").exists()
-  monkeypatch.setattr(recipe, "bar", real)
+  monkeypatch.setattr(progress, "bar", real)
   assert _without_clock(recipe.run(config, out)) == _without_clock(results)
 
 

@@ -1,0 +1,285 @@
+"""What every experiment does with its configuration: data, a language model, views, rows, beliefs.
+
+The functions take a recipe's configuration, which has the fields of `settings`, and show their
+progress. Whatever is wrong with the input shows before anything is written.
+"""
+
+import dataclasses
+import inspect
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from mezzanine_jax import designs, evaluation, language, progress, runs, scoring
+from mezzanine_jax import distill_data as data_lib
+from mezzanine_jax import store as store_lib
+from mezzanine_jax.base import Example, Params, Symmetry
+from mezzanine_jax.errors import InputError
+from mezzanine_jax.models.chat import around_message
+from mezzanine_jax.models.load import LanguageModel, load_lm
+from mezzanine_jax.settings import WorldFields
+from mezzanine_jax.symmetries import make_symmetry
+from mezzanine_jax.worlds import World, get_world, load_world
+
+TEMPLATE = "Passage: {passage}\nQuestion: {question}\nAnswer:"
+CHOICES = (" no", " yes")
+
+
+class Data(NamedTuple):
+  """A world's examples: N of them, the training part first.
+
+  Attributes:
+    world: as it was loaded.
+    examples: training and test examples.
+    is_test: bool[N].
+    labels: int32[N], -1 where unknown.
+    clusters: N names.
+  """
+
+  world: World
+  examples: list[Example]
+  is_test: np.ndarray
+  labels: np.ndarray
+  clusters: list[str]
+
+
+class Asked(NamedTuple):
+  """Examples as a language model is asked about them.
+
+  Attributes:
+    data: the examples.
+    lm: the model.
+    symmetry: the family of views.
+    template: the prompt, as it was given or as the world has it.
+    choices: C answers.
+    prepared: the examples' prompts.
+  """
+
+  data: Data
+  lm: LanguageModel
+  symmetry: Symmetry
+  template: str
+  choices: list[str]
+  prepared: language.Prepared
+
+
+class Scored(NamedTuple):
+  """A filled row table.
+
+  Attributes:
+    store: the rows on disk.
+    beliefs: `evaluation.Beliefs` of all N examples.
+    index: what `evaluation.gather` takes behind the rows.
+    cost: of scoring, for the results.
+  """
+
+  store: store_lib.Store
+  beliefs: evaluation.Beliefs
+  index: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+  cost: dict[str, Any]
+
+
+def load_data(config: Any) -> Data:
+  """Loads the world of a configuration.
+
+  Args:
+    config: has the fields of `settings.WorldFields`.
+
+  Raises:
+    InputError: for data that cannot be used, or a field that the world does not know.
+  """
+  taken = inspect.signature(get_world(config.world)).parameters
+  for field in dataclasses.fields(WorldFields):
+    value = getattr(config, field.name)
+    if field.default is None and value is not None and field.name not in taken:
+      raise InputError(
+          f"the world {config.world!r} has no {field.name}, got {value!r}: leave it out, or name"
+          " another world"
+      )
+  with progress.bar("loading the data"):
+    world = load_world(config.world, **dataclasses.asdict(config))
+  examples = world.train + world.test
+  return Data(
+      world,
+      examples,
+      np.arange(len(examples)) >= len(world.train),
+      np.array([-1 if e.label is None else e.label for e in examples], np.int32),
+      [e.cluster for e in examples],
+  )
+
+
+def ask(config: Any, number: int | None = None) -> Asked:
+  """Loads data and model, and writes the prompts.
+
+  Args:
+    config: has the fields of `settings.WorldFields`, `LmFields` and `SymmetryFields`.
+    number: how many test examples are taken, and no training examples; None for all examples.
+
+  Raises:
+    InputError: for anything that cannot be used.
+  """
+  symmetry = make_symmetry(config.symmetry, **dataclasses.asdict(config))
+  data = load_data(config)
+  world = data.world
+  template = TEMPLATE if world.template is None else world.template
+  template = template if config.template is None else config.template
+  choices = list(world.choices or CHOICES)
+  choices = choices if config.choices is None else config.choices.split("|")
+  if world.num_labels > len(choices):
+    raise InputError(
+        f"the data has {world.num_labels} labels, but choices {'|'.join(choices)!r} are"
+        f" {len(choices)}; give one choice a label, split at |"
+    )
+  with progress.bar("loading the language model"):
+    lm = load_lm(config.lm_name, config.dtype)
+  if number is not None:
+    data = data._replace(examples=world.test[:number])
+  limit = lm.config.max_positions
+  with progress.bar("preparing the prompts"):
+    prepared = language.prepare(
+        data.examples, lm.tokenizer, template=template, evidence=world.evidence, choices=choices,
+        max_tokens=limit if config.max_length is None else min(limit, config.max_length),
+        unit=config.unit, paraphrases=config.paraphrases, shots=config.shots,
+        demonstrations=world.train, seed=config.seed,
+        around=around_message(lm.chat) if config.chat else None,
+    )
+  return Asked(data, lm, symmetry, template, choices, prepared)
+
+
+def show_views(config: Any, number: int, num_views: int = 3) -> Any:
+  """Some test examples with some of their views, as the model sees them.
+
+  Args:
+    config: as for `ask`.
+    number: how many examples; those that can move come first.
+    num_views: views of each.
+
+  Returns:
+    A `rich` renderable.
+  """
+  from rich.console import Group
+  from rich.text import Text
+
+  from mezzanine_jax.show import render_views
+
+  asked = ask(config, 10 * number)
+  tokenized = asked.prepared.tokenized
+  moves = [asked.symmetry.orbit_size(t.prompt) > 1 for t in tokenized]
+  chosen = sorted(range(len(moves)), key=lambda n: not moves[n])[:number]
+  keys = _keys(config, [e.id for e in asked.data.examples])
+  shown = []
+  for n in chosen:
+    example = asked.data.examples[n]
+    answer = "unknown" if example.label is None else asked.choices[example.label].strip()
+    shown.append(Text(f"\nexample {example.id}, right answer: {answer}", style="bold"))
+    shown.append(
+        render_views(asked.lm.tokenizer, tokenized[n], asked.symmetry, keys[n], num_views))
+  return Group(*shown)
+
+
+def plan_views(
+    config: Any, data: Data, prepared: language.Prepared, tokenizer: Any, symmetry: Symmetry,
+    share: bool = True,
+) -> language.Plan:
+  """Draws k_train views of every training example and k_test of every test example.
+
+  Args:
+    config: has the fields of `settings.SymmetryFields` and `RunFields`, and a seed.
+    data: the examples.
+    prepared: their prompts.
+    tokenizer: the model's.
+    symmetry: the family.
+    share: whether views share the tokens of a common beginning; for causal models only.
+  """
+  with progress.bar("preparing the views"):
+    return language.plan(
+        prepared, tokenizer, symmetry, _keys(config, [e.id for e in data.examples]),
+        np.where(data.is_test, config.k_test, config.k_train),
+        batch_tokens=config.batch_tokens, max_shapes=config.max_shapes, share=share,
+    )
+
+
+def split_training(config: Any, data: Data) -> tuple[np.ndarray, np.ndarray]:
+  """The training examples that are learned from, and those that choose the step.
+
+  Raises:
+    InputError: if there is one cluster only.
+  """
+  clusters = [c for c, test in zip(data.clusters, data.is_test, strict=True) if not test]
+  parts = data_lib.split_by_cluster(clusters, config.valid_fraction, config.seed)
+  if not len(parts[1]):
+    raise InputError(
+        "all training examples are about one passage, so none can be held out to choose the"
+        " step; give n_train examples of two passages or more"
+    )
+  return parts
+
+
+def lm_batch_fn(config: Any, asked: Asked, **features: Any) -> Callable[..., scoring.Scores]:
+  """The function of a batch of views: the model's choices, aligned, and its hidden states.
+
+  Args:
+    config: has a `choice_norm`.
+    asked: the model and the symmetry.
+    **features: `embed_layer` and `embed_mode`, see `scoring.rows_scorer`.
+  """
+  return scoring.view_rows_scorer(
+      scoring.rows_scorer(
+          asked.lm.config, dtype=asked.lm.dtype, choice_norm=config.choice_norm, **features
+      ),
+      asked.symmetry,
+  )
+
+
+def score(
+    folder: runs.Folder, fingerprint: str, plan: language.Plan, batch_fn: Callable[..., Any],
+    params: Params, ids: Sequence[str],
+) -> Scored:
+  """Runs the rows that the run's store does not hold yet.
+
+  Args:
+    folder: the run's, begun.
+    fingerprint: of everything that changes the numbers.
+    plan: the rows.
+    batch_fn: gives a NamedTuple with `log_probs` among its fields.
+    params: of the model.
+    ids: the examples' names.
+  """
+  started = time.monotonic()
+  with progress.bar("scoring views", len(plan.rows.example)) as advance:
+    store, rows_run = language.score(
+        plan, batch_fn, params, folder.path / runs.STORE, fingerprint, ids=ids, progress=advance,
+    )
+  cost = language.cost(plan) | {"rows_run": rows_run}  # fewer than rows in a run that continued
+  cost["seconds"] = time.monotonic() - started
+  share = rows_run / cost["rows"]
+  cost["views_per_second"] = cost["views"] * share / cost["seconds"] if rows_run else None
+  index = (plan.rows.canonical_row, plan.rows.row, plan.views.log_weights, plan.views.orbit_size)
+  return Scored(store, evaluation.gather(store_lib.read(store, "log_probs"), *index), index, cost)
+
+
+def data_block(asked: Asked, plan: language.Plan) -> dict[str, Any]:
+  """Counts and digests of the data and what was asked about it, for the results."""
+  data, world = asked.data, asked.data.world
+  counts = {}
+  for part, chosen in (("train", ~data.is_test), ("test", data.is_test)):
+    sizes = plan.views.orbit_size[chosen]
+    views = np.isfinite(plan.views.log_weights[chosen]).sum(1)
+    counts[part] = {
+        "examples": int(chosen.sum()),
+        "movable": int((sizes > 1).sum()),
+        "exact_orbits": int((views >= sizes).sum()),
+    }
+  return {
+      "notes": world.notes, "sha256": world.digests, "prompts": asked.prepared.counts,
+      "template": asked.template, "choices": asked.choices, "label_names": world.label_names,
+      **counts,
+  }
+
+
+def _keys(config: Any, ids: Sequence[str]) -> jax.Array:
+  """The examples' keys: those of a run are those of `--show`."""
+  return designs.example_keys(jax.random.key(config.seed), ids)

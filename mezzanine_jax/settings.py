@@ -1,0 +1,115 @@
+"""Fields that the recipes' configurations share, each declared once.
+
+A recipe's `Config` inherits the groups that it needs. Python lists the fields of the last base
+first, so `class Config(RunFields, TrainingFields, ..., WorldFields)` begins with the world's. A
+recipe that needs another default declares the field again; it keeps its place.
+"""
+
+import dataclasses
+
+from mezzanine_jax.config import check, option
+from mezzanine_jax.models.load import DTYPES
+from mezzanine_jax.scoring import CHOICE_NORMS
+from mezzanine_jax.sentences import UNITS
+from mezzanine_jax.symmetries import SYMMETRIES
+from mezzanine_jax.symmetries.option_order import ORBITS
+from mezzanine_jax.worlds import WORLDS
+
+_OWN = "(none: the world's own)"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Checked:
+  """A configuration that is checked when it is made."""
+
+  def __post_init__(self):
+    check(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class WorldFields(_Checked):
+  """Where the examples come from; None leaves a field to the world."""
+
+  world: str = option(
+      "hf_qa", f"where examples come from: {', '.join(WORLDS)}, or one that a package adds")
+  dataset: str | None = option(
+      None, "preset, hub id, local folder or file (jsonl, csv, parquet, zip); none: the world's own"
+      " (hf_qa: boolq)")
+  preset: str | None = option(None, "fields and prompt of a known dataset (none: by its name)")
+  question_field: str | None = option(None, f"field with the question {_OWN}")
+  passage_field: str | None = option(None, f"field with the passage {_OWN}")
+  answer_field: str | None = option(None, f"field with the answer {_OWN}")
+  text_field: str | None = option(None, f"hf_text: field with the text {_OWN}")
+  label_field: str | None = option(None, f"hf_text: field with the label {_OWN}")
+  options_field: str | None = option(
+      None, f"multiple_choice: field with the options, or several with commas {_OWN}")
+  options: str | None = option(
+      None, "multiple_choice: the options of every question, split at |, where no field has them")
+  answer_form: str | None = option(
+      None, "multiple_choice: how answers are written (none: found out)",
+      one_of=("auto", "label", "index", "number", "text"))
+  num_options: int | None = option(
+      None, "multiple_choice: options a question (none: the usual number)", at_least=2)
+  label_map: str | None = option(None, "answers in the order of the choices, such as 'no,yes'")
+  extra_fields: str | None = option(None, "more fields for the template, such as 'title,facts'")
+  train_split: str | None = option(None, "split to learn from (none: train)")
+  test_split: str | None = option(None, "split to be judged by (none: validation, test or dev)")
+  subset: str | None = option(None, "configuration of a hub dataset that has several")
+  n_train: int = option(2048, "training examples", at_least=2)
+  n_test: int = option(512, "test examples", at_least=1)
+  seed: int = option(0, "the one seed: examples, views, training", at_least=0, at_most=2**32 - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class LmFields(_Checked):
+  """A causal language model, and how it is asked."""
+
+  lm_name: str = option("gpt2", "hub id, local folder, .gguf file, or pkg:NAME")
+  dtype: str = option("float32", "of weights and matrix products", one_of=DTYPES)
+  template: str | None = option(
+      None, "prompt with {field}s and a cue at its end, or a .json or .txt file of several (none:"
+      " the world's own, or one for passages and questions)")
+  choices: str | None = option(
+      None, "answers, split at |; choice c is label c (none: the world's own, or ' no| yes')")
+  choice_norm: str = option("none", "what divides a choice's log-prob", one_of=CHOICE_NORMS)
+  max_length: int | None = option(1024, "most tokens of a prompt (none: the model's)", at_least=8)
+  unit: str = option("sentence", "what the evidence is split into", one_of=UNITS)
+  paraphrases: str | None = option(None, "list field with paraphrases of the evidence")
+  shots: int = option(0, "worked examples in each prompt, from the training part", at_least=0)
+  chat: bool = option(False, "ask through the model's own chat template")
+
+
+@dataclasses.dataclass(frozen=True)
+class SymmetryFields(_Checked):
+  """Families of views, and how many are drawn."""
+
+  symmetry: str = option(
+      "segment_order", f"families of views, chained with commas: {', '.join(SYMMETRIES)}")
+  keep_first: int = option(0, "segment_order: first units that stay in place", at_least=0)
+  keep_last: int = option(0, "segment_order: last units that stay in place", at_least=0)
+  orbit: str = option("full", "option_order: all orders, or the rotations only", one_of=ORBITS)
+  k_train: int = option(8, "views of a training example", at_least=1)
+  k_test: int = option(16, "views of a test example", at_least=3)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingFields(_Checked):
+  """How a student is trained."""
+
+  steps: int = option(800, "optimizer steps", at_least=1)
+  batch_size: int = option(256, "views a step", at_least=1)
+  learning_rate: float = option(1e-3, "highest learning rate", at_least=1e-9)
+  weight_decay: float = option(1e-2, "of the weights", at_least=0.0)
+  hard_label_weight: float = option(
+      0.0, "share of the labels' cross-entropy in the loss", at_least=0.0, at_most=1.0)
+  valid_fraction: float = option(
+      0.2, "share of the training clusters that chooses the step", at_least=0.01, at_most=0.9)
+  eval_every: int = option(50, "steps between two looks at the validation part", at_least=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFields(_Checked):
+  """What changes speed only; it may differ when a run is continued."""
+
+  batch_tokens: int = option(2048, "tokens of a batch of prompts", at_least=1, runtime=True)
+  max_shapes: int = option(8, "most batch shapes compiled", at_least=1, runtime=True)

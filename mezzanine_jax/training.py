@@ -1,0 +1,102 @@
+"""A student and its controls, trained side by side with progress bars."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from mezzanine_jax import distill, progress, students
+from mezzanine_jax import distill_data as data_lib
+from mezzanine_jax.base import Array, Params
+
+
+class Trained(NamedTuple):
+  """A student and its controls.
+
+  Attributes:
+    apply: `(params, inputs) -> log_probs[C]`, the same for both.
+    result: of the student's training.
+    control: of the same student's on other examples' targets.
+    constant: float32[C], the best answer that does not look at the input.
+  """
+
+  apply: Callable[[Params, students.Inputs], Array]
+  result: distill.TrainResult
+  control: distill.TrainResult
+  constant: np.ndarray
+
+
+def train_with_controls(
+    student: students.Student,
+    data: data_lib.DistillData,
+    parts: tuple[np.ndarray, np.ndarray],
+    config: Any,
+    checkpoint_dir: str | pathlib.Path,
+) -> Trained:
+  """Trains the student, and its twin on shuffled targets.
+
+  A head's features are standardised by those of the part that is learned from.
+
+  Args:
+    student: what is trained.
+    data: the training examples with the teacher's answers.
+    parts: indices of the examples to learn from and of those that choose the step.
+    config: has the fields of `settings.TrainingFields`, and a seed.
+    checkpoint_dir: where the student is written.
+  """
+  part_train, part_valid = parts
+  data = data_lib.select(data, np.arange(len(part_train) + len(part_valid)))
+  if data.features is not None:
+    learned = data_lib.select(data, part_train)
+    student = students.standardize(student, *data_lib.feature_moments(learned))
+  # Views are drawn from keys folded from the seed with the examples' names; these are apart.
+  keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 1), 3)
+
+  def train(data, key, title, checkpoint_dir):
+    with progress.bar(title, config.steps) as advance:
+      at = [0]
+
+      def moved(point):
+        advance(point.step - at[0])
+        at[0] = point.step
+
+      return distill.train(
+          student, data_lib.select(data, part_train), data_lib.select(data, part_valid),
+          key=key, steps=config.steps, batch_size=config.batch_size,
+          learning_rate=config.learning_rate, weight_decay=config.weight_decay,
+          hard_label_weight=config.hard_label_weight, eval_every=config.eval_every,
+          checkpoint_dir=checkpoint_dir, progress=moved,
+      )
+
+  result = train(data, keys[0], "training the student", str(checkpoint_dir))
+  shuffled = data_lib.shuffled_targets(keys[1], data)
+  control = train(shuffled, keys[2], "training the control", None)
+  return Trained(student.apply, result, control, data_lib.mean_teacher(data))
+
+
+def predict(trained: Trained, inputs: students.Inputs) -> dict[str, np.ndarray]:
+  """float32[R, C] of `student`, `constant` and `shuffled_targets` on every row.
+
+  Args:
+    trained: from `train_with_controls`.
+    inputs: dict of arrays [R, ...].
+  """
+  rows = {
+      name: students.predict_rows(trained.apply, params, inputs)
+      for name, params in (
+          ("student", trained.result.params), ("shuffled_targets", trained.control.params))
+  }
+  constant = np.broadcast_to(trained.constant, rows["student"].shape)
+  return {"student": rows["student"], "constant": constant,
+          "shuffled_targets": rows["shuffled_targets"]}
+
+
+def history_block(trained: Trained) -> dict[str, Any]:
+  """How the student was chosen, for its block of the results."""
+  return {
+      "best_step": trained.result.best_step,
+      "chosen_by": trained.result.chosen_by,
+      "history": [p._asdict() for p in trained.result.history],
+  }
