@@ -66,9 +66,9 @@ def prepare(
 
   Example:
     >>> from tokenizers import Tokenizer, models, pre_tokenizers
-    >>> words = Tokenizer(models.WordLevel({"?": 0, "one": 1, "two": 2, ".": 3}, unk_token="?"))
+    >>> words = Tokenizer(models.WordLevel({"?": 0, "One": 1, "Two": 2, ".": 3}, unk_token="?"))
     >>> words.pre_tokenizer = pre_tokenizers.Whitespace()
-    >>> made = prepare([Example("a", {"text": "one. two."}, 0, "a")], words, field="text",
+    >>> made = prepare([Example("a", {"text": "One. Two."}, 0, "a")], words, field="text",
     ...                max_tokens=9)
     >>> made.tokenized[0].prompt.lengths.tolist()
     [0, 2, 2, 0]
@@ -85,7 +85,8 @@ def prepare(
     units = [" " + u for u in split_units(example.x[field], unit)]
     first = _first_tokens(tokenizer, units[0], max(room - _SPARE, 1)) if units else ""
     cut += bool(units) and first != units[0]
-    pieces = [Piece(""), *(Piece(u, EVIDENCE) for u in [first, *units[1:]][: len(units)]), Piece("")]
+    units[:1] = [first] if units else []
+    pieces = [Piece(""), *(Piece(u, EVIDENCE) for u in units), Piece("")]
     if not units and not beginning + ending:
       raise InputError(f"the text of example {example.id!r} is empty, and the tokenizer has no"
                        " special tokens that the model could read instead; leave it out")
