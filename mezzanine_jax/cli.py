@@ -4,7 +4,9 @@ import argparse
 import dataclasses
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from types import ModuleType
+from typing import Any
 
 from mezzanine_jax.errors import InputError
 
@@ -43,17 +45,18 @@ def _run(argv: list[str]) -> int:
 def _run_recipe(argv: list[str]) -> int:
   """`mezzanine run [RECIPE] [--config FILE] [--out DIR] [--FIELD VALUE …]`."""
   from mezzanine_jax import config as config_lib
-  from mezzanine_jax.recipes import RECIPES, get_recipe
+  from mezzanine_jax.recipes import get_recipe, recipe_names
 
   first = argparse.ArgumentParser(
       prog="mezzanine run", add_help=False, allow_abbrev=False,
       usage="mezzanine run [RECIPE] [--config FILE] [--out DIR] [--FIELD VALUE ...]",
       description="Runs a recipe (which may be left out where the config names one). An unfinished"
       " run in DIR is continued, a finished one shown again."
-      f" Recipes: {', '.join(RECIPES)}. `mezzanine run RECIPE --help` lists every field.",
+      f" Recipes: {', '.join(recipe_names())}. `mezzanine run RECIPE --help` lists every field.",
   )
   first.add_argument("--config", metavar="FILE", help="Python file with get_config()")
   first.add_argument("--out", metavar="DIR", help="folder of the run (default: out/RECIPE)")
+  first.add_argument("--show", metavar="N", help="print N test examples with their views, and stop")
   # A recipe comes first or not at all: the value of a field is never taken for one.
   named = argv[:1] if argv and not argv[0].startswith("-") else []
   known, rest = first.parse_known_args(argv[len(named) :])
@@ -64,7 +67,8 @@ def _run_recipe(argv: list[str]) -> int:
     if {"-h", "--help"} & set(rest):
       first.print_help()
       return 0
-    raise InputError(f"name a recipe or a --config that names one; recipes: {', '.join(RECIPES)}")
+    known = ", ".join(recipe_names())
+    raise InputError(f"name a recipe or a --config that names one; recipes: {known}")
   from_file.pop("recipe", None)
   module = get_recipe(recipe)
   if {"-h", "--help"} & set(rest):
@@ -73,16 +77,30 @@ def _run_recipe(argv: list[str]) -> int:
   flags = _fields(rest)
   config = config_lib.resolve(module.Config, from_file, flags)
   out = known.out or os.path.join("out", recipe)
+  _quiet()
+  if known.show is not None:
+    return _show(recipe, module, config, known.show)
 
   from mezzanine_jax import compile_cache, report, runs
 
   compile_cache.enable()
-  _quiet()
   finished = os.path.isfile(os.path.join(out, runs.RESULTS))
   results = module.run(config, out)
   if finished:
     print("This run had finished before; its results again:")
-  report.show(results, out)
+  getattr(module, "show", report.show)(results, out)
+  return 0
+
+
+def _show(recipe: str, module: ModuleType, config: Any, number: str) -> int:
+  """`mezzanine run … --show N`: examples as the model sees them."""
+  if not number.isdecimal() or int(number) < 1:
+    raise InputError(f"--show must be a whole number >= 1, got {number!r}")
+  if not hasattr(module, "show_views"):
+    raise InputError(f"the recipe {recipe!r} cannot show its views: leave --show out")
+  from rich.console import Console
+
+  Console().print(module.show_views(config, int(number)))
   return 0
 
 
@@ -121,20 +139,24 @@ def _fields(rest: Sequence[str]) -> dict[str, str]:
 
 
 def _list() -> int:
-  """Prints what a configuration may name."""
-  from mezzanine_jax.recipes import RECIPES, get_recipe
+  """Prints what a configuration may name, other packages' too."""
+  from mezzanine_jax import recipes, symmetries, worlds
   from mezzanine_jax.students import STUDENTS
-  from mezzanine_jax.symmetries import SYMMETRIES
-  from mezzanine_jax.worlds import WORLDS
 
-  def first_line(thing) -> str:
-    return (thing.__doc__ or "").strip().splitlines()[0]
+  def described(names: Iterable[str], get: Callable[[str], Any]) -> dict[str, str]:
+    out = {}
+    for name in names:
+      try:
+        out[name] = next(iter((get(name).__doc__ or "").strip().splitlines()), "")
+      except InputError as error:  # of another package: the rest can be named all the same
+        out[name] = f"cannot be used: {error}"
+    return out
 
   groups = {
-      "recipes": {name: first_line(get_recipe(name)) for name in RECIPES},
-      "worlds": {name: first_line(thing) for name, thing in WORLDS.items()},
-      "symmetries": {name: first_line(thing) for name, thing in SYMMETRIES.items()},
-      "students": {name: first_line(thing) for name, thing in STUDENTS.items()},
+      "recipes": described(recipes.recipe_names(), recipes.get_recipe),
+      "worlds": described(worlds.world_names(), worlds.get_world),
+      "symmetries": described(symmetries.symmetry_names(), symmetries.get_symmetry),
+      "students": described(STUDENTS, STUDENTS.__getitem__),
   }
   for title, members in groups.items():
     print(title)

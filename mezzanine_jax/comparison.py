@@ -68,3 +68,59 @@ def choice_mass_block(mass: np.ndarray, clusters: Sequence[str]) -> dict[str, fl
 def _figures(model: Beliefs, lm: Beliefs, labels: np.ndarray) -> evaluation.Figures:
   """Every figure of every example, on the host."""
   return jax.tree.map(np.asarray, evaluation.figures(model, lm, jnp.asarray(labels)))
+
+
+def gap_by_segments(
+    lm: Beliefs, segments: np.ndarray, clusters: Sequence[str], most: int = 10
+) -> list[dict[str, Any]]:
+  """The gap of the examples that have 1, 2, ... movable segments; those of `most` or more are one.
+
+  Args:
+    lm: the model's beliefs on N examples.
+    segments: int[N].
+    clusters: N names.
+    most: the last group.
+
+  Returns:
+    A list of {segments, or_more, examples, pairwise_tv, flip_rate, ..._stderr}.
+  """
+  own = _figures(lm, lm, np.full(len(segments), -1, np.int32))
+  names, out = np.asarray(clusters), []
+  for count in sorted({min(int(s), most) for s in segments}):
+    chosen = np.minimum(segments, most) == count
+    row = {"segments": count, "or_more": bool((segments[chosen] > count).any()),
+           "examples": int(chosen.sum())}
+    for name in ("pairwise_tv", "flip_rate"):
+      value, stderr = clustered.mean_and_stderr(getattr(own, name)[chosen], names[chosen])
+      row |= {name: value, f"{name}_stderr": stderr}
+    out.append(row)
+  return out
+
+
+def example_gaps(lm: Beliefs) -> np.ndarray:
+  """float[N], the pairwise TV of every example's views."""
+  return _figures(lm, lm, np.full(len(lm.orbit_size), -1, np.int32)).pairwise_tv
+
+
+def most_moved(lm: Beliefs, number: int) -> list[dict[str, Any]]:
+  """The examples whose views differ most, and of each the two views that differ most.
+
+  Args:
+    lm: the model's beliefs on N examples.
+    number: how many examples; fewer where fewer can move.
+
+  Returns:
+    A list of {example, pairwise_tv, views}, the largest gap first; `views` are two of 0..K, in
+    their order, where 0 is the canonical view and k the k-th drawn.
+  """
+  gaps = example_gaps(lm)
+  movable = np.flatnonzero(np.asarray(lm.orbit_size) > 1)
+  out = []
+  for n in movable[np.argsort(-gaps[movable], kind="stable")][:number]:
+    real = np.flatnonzero(np.isfinite(np.asarray(lm.log_weights[n])))
+    probs = np.exp(np.vstack([lm.canonical[n][None], np.asarray(lm.log_probs[n])[real]]))
+    apart = np.abs(probs[:, None] - probs[None]).sum(-1) / 2
+    pair = sorted(np.unravel_index(apart.argmax(), apart.shape))
+    views = [0 if k == 0 else int(real[k - 1]) + 1 for k in pair]
+    out.append({"example": int(n), "pairwise_tv": float(gaps[n]), "views": views})
+  return out

@@ -111,12 +111,24 @@ def load_data(config: Any) -> Data:
   )
 
 
-def ask(config: Any, number: int | None = None) -> Asked:
+def only_test(data: Data, number: int | None = None) -> Data:
+  """The data without the training part, with the first `number` test examples (None: all)."""
+  which = np.flatnonzero(data.is_test)[:number]
+  return data._replace(
+      examples=[data.examples[n] for n in which],
+      is_test=data.is_test[which],
+      labels=data.labels[which],
+      clusters=[data.clusters[n] for n in which],
+  )
+
+
+def ask(config: Any, choose: Callable[[Data], Data] = lambda data: data) -> Asked:
   """Loads data and model, and writes the prompts.
 
   Args:
     config: has the fields of `settings.WorldFields`, `LmFields` and `SymmetryFields`.
-    number: how many test examples are taken, and no training examples; None for all examples.
+    choose: takes some of the examples, such as `only_test`; demonstrations come from the whole
+      training part in any case.
 
   Raises:
     InputError: for anything that cannot be used.
@@ -135,8 +147,7 @@ def ask(config: Any, number: int | None = None) -> Asked:
     )
   with progress.bar("loading the language model"):
     lm = load_lm(config.lm_name, config.dtype)
-  if number is not None:
-    data = data._replace(examples=world.test[:number])
+  data = choose(data)
   limit = lm.config.max_positions
   with progress.bar("preparing the prompts"):
     prepared = language.prepare(
@@ -165,7 +176,7 @@ def show_views(config: Any, number: int, num_views: int = 3) -> Any:
 
   from mezzanine_jax.show import render_views
 
-  asked = ask(config, 10 * number)
+  asked = ask(config, lambda data: only_test(data, 10 * number))
   tokenized = asked.prepared.tokenized
   moves = [asked.symmetry.orbit_size(t.prompt) > 1 for t in tokenized]
   chosen = sorted(range(len(moves)), key=lambda n: not moves[n])[:number]
@@ -187,7 +198,8 @@ def plan_views(
   """Draws k_train views of every training example and k_test of every test example.
 
   Args:
-    config: has the fields of `settings.SymmetryFields` and `RunFields`, and a seed.
+    config: has the fields of `settings.SymmetryFields` and `RunFields`, a seed, and `k_train`
+      where training examples are planned.
     data: the examples.
     prepared: their prompts.
     tokenizer: the model's.
@@ -197,7 +209,7 @@ def plan_views(
   with progress.bar("preparing the views"):
     return language.plan(
         prepared, tokenizer, symmetry, _keys(config, [e.id for e in data.examples]),
-        np.where(data.is_test, config.k_test, config.k_train),
+        np.where(data.is_test, config.k_test, getattr(config, "k_train", config.k_test)),
         batch_tokens=config.batch_tokens, max_shapes=config.max_shapes, share=share,
     )
 

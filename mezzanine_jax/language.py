@@ -145,7 +145,7 @@ def plan(
   source = rows.example.copy()
   whole = np.flatnonzero([not tokenized[n].exact for n in rows.example])
   if len(whole):
-    orders = _segment_orders(symmetry, rows, whole, xs)
+    orders = segment_orders(symmetry, rows, whole, xs)
     ready = [
         tokenization.whole_prompt(tokenizer, tokenized[rows.example[r]], order)
         for r, order in zip(whole, orders, strict=True)
@@ -327,7 +327,7 @@ def _design(
   return jax.tree.map(lambda *a: np.concatenate(a)[back], *parts)
 
 
-def _segment_orders(
+def segment_orders(
     symmetry: Symmetry, rows: engine.Rows, which: np.ndarray, xs: prompts.Prompt
 ) -> np.ndarray:
   """int32[len(which), S]: which segment each place of these rows holds."""

@@ -82,8 +82,8 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
     block = results["teacher"] if block is None else block
     gap = block.get("gap_movable", {})
     table.add_row(
-        label, _pm(block, "accuracy"), _pm(block, "nll"), _pm(gap, "pairwise_tv"),
-        _pm(gap, "flip_rate", 2), _pm(block, "tv_to_teacher_movable"), _pm(block, "fidelity"),
+        label, pm(block, "accuracy"), pm(block, "nll"), pm(gap, "pairwise_tv"),
+        pm(gap, "flip_rate", 2), pm(block, "tv_to_teacher_movable"), pm(block, "fidelity"),
     )
   data, test = results["data"], results["data"]["test"]
   console.print()
@@ -150,8 +150,8 @@ def diagnostics(results: Mapping[str, Any], lm: Beliefs, path: str | pathlib.Pat
         "Distance of the one pass to the teacher (TV)")
   ax_far.axhline(_floats([models["baseline"]], "tv_to_teacher_movable")[0],
                  color=_COLOURS["baseline"], linewidth=1, linestyle="--")
-  _scatter(ax_scatter, results, lm)
-  _against_views(ax_views, results["gap_by_views"])
+  scatter(ax_scatter, results, lm)
+  against_views(ax_views, results["gap_by_views"])
   test = results["data"]["test"]
   figure.suptitle(
       f"{subject(results)}: {test['movable']} test examples that can move, bars are ± 1.96"
@@ -174,7 +174,7 @@ def _models(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
   return {"baseline": results["baseline"], "student": results["student"], **results["controls"]}
 
 
-def _pm(block: Mapping[str, Any], name: str, digits: int = 3) -> str:
+def pm(block: Mapping[str, Any], name: str, digits: int = 3) -> str:
   """`.123±.004` or `1.23±.04`, or nothing where the block has no such figure."""
   value, stderr = block.get(name), block.get(f"{name}_stderr")
   if value is None or value != value:
@@ -208,7 +208,7 @@ def _bars(ax, models, blocks: Sequence[Mapping[str, Any]], name: str, title: str
   ax.set_ylim(bottom=min(0.0, *(values - errors)))
 
 
-def _scatter(ax, results: Mapping[str, Any], lm: Beliefs) -> None:
+def scatter(ax: Any, results: Mapping[str, Any], lm: Beliefs) -> None:
   """Canonical against teacher belief, with the spread of the views."""
   movable = np.flatnonzero(np.asarray(lm.orbit_size) > 1)
   choices = results["data"]["choices"]
@@ -234,7 +234,7 @@ def _scatter(ax, results: Mapping[str, Any], lm: Beliefs) -> None:
   ax.set_title("Every movable example: one pass against the mean")
 
 
-def _against_views(ax, rows: Sequence[Mapping[str, float]]) -> None:
+def against_views(ax: Any, rows: Sequence[Mapping[str, float]]) -> None:
   """The gap as estimated from fewer views."""
   views = [row["views"] for row in rows]
   for name, label, style in (

@@ -34,6 +34,14 @@ class Scores(NamedTuple):
   features: Array
 
 
+class Answers(NamedTuple):
+  """`Scores` without the features."""
+
+  choice_log_probs: Array
+  log_probs: Array
+  choice_mass: Array
+
+
 class PackedRows(NamedTuple):
   """Prompts packed into one stream, ready to be scored.
 

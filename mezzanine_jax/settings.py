@@ -88,7 +88,6 @@ class SymmetryFields(_Checked):
   keep_first: int = option(0, "segment_order: first units that stay in place", at_least=0)
   keep_last: int = option(0, "segment_order: last units that stay in place", at_least=0)
   orbit: str = option("full", "option_order: all orders, or the rotations only", one_of=ORBITS)
-  k_train: int = option(8, "views of a training example", at_least=1)
   k_test: int = option(16, "views of a test example", at_least=3)
 
 
@@ -96,6 +95,7 @@ class SymmetryFields(_Checked):
 class TrainingFields(_Checked):
   """How a student is trained."""
 
+  k_train: int = option(8, "views of a training example", at_least=1)
   steps: int = option(800, "optimizer steps", at_least=1)
   batch_size: int = option(256, "views a step", at_least=1)
   learning_rate: float = option(1e-3, "highest learning rate", at_least=1e-9)

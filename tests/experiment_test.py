@@ -38,7 +38,7 @@ def test_the_worlds_prompt_is_used_unless_one_is_given(config):
 def test_shots_come_from_the_training_part(config):
   asked = experiment.ask(
       dataclasses.replace(config, shots=1, template="{demonstrations}{question} {passage}\nSo:"),
-      number=1)
+      lambda data: experiment.only_test(data, 1))
   assert len(asked.prepared.tokenized) == 1
   whole = "".join(p.text for p in asked.prepared.tokenized[0].texts[0].pieces)
   assert any(e.x["question"] in whole for e in asked.data.world.train)

@@ -12,6 +12,7 @@ GROUP = "mezzanine.recipes"  # entry points of other packages: a module like tho
 # Name -> module, imported when it is asked for.
 RECIPES = {
     "hf_llm_hiddenstate_order_distill": "mezzanine_jax.recipes.hf_llm_hiddenstate_order_distill",
+    "llm_order_gap": "mezzanine_jax.recipes.llm_order_gap",
 }
 
 
@@ -35,8 +36,7 @@ def get_recipe(name: str) -> ModuleType:
     return importlib.import_module(RECIPES[name])
   found = plugins.find(GROUP, name) if isinstance(name, str) else None
   if found is None:
-    known = [*RECIPES, *plugins.names(GROUP)]
-    raise InputError(f"unknown recipe {name!r}{did_you_mean(str(name), known)}")
+    raise InputError(f"unknown recipe {name!r}{did_you_mean(str(name), recipe_names())}")
   missing = [part for part in ("Config", "run") if not hasattr(found, part)]
   if missing:
     raise InputError(
@@ -44,3 +44,8 @@ def get_recipe(name: str) -> ModuleType:
         f" in {GROUP} must be a module with Config and run(config, out)"
     )
   return found
+
+
+def recipe_names() -> list[str]:
+  """The names of all recipes: the built-in ones, then other packages'."""
+  return [*RECIPES, *(name for name in plugins.names(GROUP) if name not in RECIPES)]

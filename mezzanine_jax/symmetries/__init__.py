@@ -43,7 +43,7 @@ def make_symmetry(names: str, **settings: Any) -> Symmetry:
     ('identity', 'sample', 'act')
   """
   wanted = [n.strip() for n in names.split(",")]
-  factories = [_factory(name) for name in wanted]
+  factories = [get_symmetry(name) for name in wanted]
   if "paraphrase" in wanted[1:]:
     raise InputError(
         f"paraphrase must come first, and once, since the others act on the wording it chose, got"
@@ -53,13 +53,21 @@ def make_symmetry(names: str, **settings: Any) -> Symmetry:
   return made[0] if len(made) == 1 else chain(*made)
 
 
-def _factory(name: str) -> Callable[..., Symmetry]:
-  """The factory of that name, built in or an installed package's."""
+def get_symmetry(name: str) -> Callable[..., Symmetry]:
+  """The factory of that name, built in or an installed package's.
+
+  Raises:
+    InputError: for a name that is not there.
+  """
   factory = SYMMETRIES.get(name) or plugins.find(ENTRY_POINTS, name)
   if factory is None:
-    known = [*SYMMETRIES, *plugins.names(ENTRY_POINTS)]
-    raise InputError(f"unknown symmetry {name!r}{did_you_mean(name, known)}")
+    raise InputError(f"unknown symmetry {name!r}{did_you_mean(name, symmetry_names())}")
   return factory
+
+
+def symmetry_names() -> list[str]:
+  """The names of all symmetries: the built-in ones, then other packages'."""
+  return [*SYMMETRIES, *(n for n in plugins.names(ENTRY_POINTS) if n not in SYMMETRIES)]
 
 
 __all__ = [
@@ -68,8 +76,10 @@ __all__ = [
     "chain",
     "demonstration_order",
     "factorization",
+    "get_symmetry",
     "make_symmetry",
     "option_order",
     "paraphrase",
     "segment_order",
+    "symmetry_names",
 ]

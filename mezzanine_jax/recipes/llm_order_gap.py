@@ -1,0 +1,119 @@
+"""Measure how far a causal LM's answer moves over views that should not change it. No training.
+
+1. Examples of any world, as prompts; a symmetry says what may change places.
+2. The canonical prompt and K views of each go through the LM once.
+3. The gap with its standard error, how often the answer flips, the gap against the number of
+   segments that may change places, and the examples that move most.
+"""
+
+import dataclasses
+import pathlib
+import time
+from typing import Any
+
+import numpy as np
+
+from mezzanine_jax import (
+    comparison,
+    experiment,
+    gap_report,
+    language,
+    report,
+    runs,
+    scoring,
+    view_texts,
+)
+from mezzanine_jax import store as store_lib
+from mezzanine_jax.config import option
+from mezzanine_jax.settings import LmFields, RunFields, SymmetryFields, WorldFields
+
+NAME = "llm_order_gap"
+show = gap_report.show
+show_views = experiment.show_views
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(RunFields, SymmetryFields, LmFields, WorldFields):
+  """Every field of the recipe."""
+
+  n_train: int = option(64, "training examples, which shots are taken from", at_least=1)
+  n_examples: int = option(3, "examples that move most, shown with their views", at_least=0)
+
+
+def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
+  """Runs the experiment, or continues it, or returns the results of a finished one.
+
+  Args:
+    config: see `Config`.
+    out: the run's folder.
+
+  Returns:
+    What `results.json` holds.
+
+  Raises:
+    InputError: for input that cannot be used; nothing is written then, but for scores that turn
+      out not to be finite.
+  """
+  started = time.monotonic()
+  folder = runs.look(out, NAME, config)
+  if folder.results is not None:
+    return folder.results
+
+  # Everything that can be wrong with the input shows before anything is written.
+  asked = experiment.ask(config, experiment.only_test)
+  data, lm = asked.data, asked.lm
+  plan = experiment.plan_views(config, data, asked.prepared, lm.tokenizer, asked.symmetry)
+  fingerprint = runs.fingerprint(
+      NAME, config, model=lm.digest, data=data.world.digests, rows=language.digest(plan))
+  runs.begin(folder, fingerprint)
+  scored = experiment.score(
+      folder, fingerprint, plan, _choices_only(experiment.lm_batch_fn(config, asked)), lm.params,
+      [e.id for e in data.examples])
+
+  beliefs, clusters = scored.beliefs, data.clusters
+  segments = view_texts.movable_segments(plan, asked.prepared, asked.symmetry)
+  blocks = comparison.gap_blocks(beliefs, data.labels, clusters, config.seed)
+  mass = store_lib.read(scored.store, "choice_mass")[plan.rows.canonical_row]
+  blocks["baseline"] |= comparison.choice_mass_block(mass, clusters)
+  results = report.header(NAME, config) | blocks | {
+      "data": experiment.data_block(asked, plan),
+      "gap_by_segments": comparison.gap_by_segments(beliefs, segments, clusters),
+      "examples": _examples(config, asked, plan, beliefs),
+      "cost": scored.cost | {
+          "total_seconds": time.monotonic() - started, "peak_rss_mb": report.peak_rss_mb()
+      },
+  }
+  gap_report.diagnostics(
+      results, beliefs, comparison.example_gaps(beliefs), folder.path / runs.DIAGNOSTICS)
+  # Last of all: where results.json stands, the run is finished.
+  return runs.write_json(folder.path / runs.RESULTS, results)
+
+
+def _choices_only(batch_fn):
+  """The same scores without hidden states, which nobody reads."""
+
+  def apply(params, elements, rows):
+    return scoring.Answers(*batch_fn(params, elements, rows)[:3])
+
+  return apply
+
+
+def _examples(config: Config, asked: experiment.Asked, plan, beliefs) -> list[dict[str, Any]]:
+  """The examples that move most, each with the texts and beliefs of two views."""
+  found = comparison.most_moved(beliefs, config.n_examples)
+  rows = [
+      plan.rows.canonical_row[e["example"]] if k == 0 else plan.rows.row[e["example"], k - 1]
+      for e in found for k in e["views"]
+  ]
+  texts = iter(view_texts.row_texts(plan, asked.prepared, asked.symmetry, np.array(rows, int)))
+  out = []
+  for entry in found:
+    n = entry["example"]
+    example = asked.data.examples[n]
+    views = []
+    for k in entry["views"]:
+      log_probs = beliefs.canonical[n] if k == 0 else beliefs.log_probs[n, k - 1]
+      views.append({"view": k, "probabilities": np.exp(log_probs).tolist(), "text": next(texts)})
+    out.append({"id": example.id, "label": example.label, "pairwise_tv": entry["pairwise_tv"],
+                "views": views})
+  return out
