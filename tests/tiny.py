@@ -56,6 +56,16 @@ def word_piece() -> tokenizers.Tokenizer:
   return tokenizer
 
 
+def with_cls_and_sep() -> tokenizers.Tokenizer:
+  """BERT's own: as `word_piece`, with special tokens around a text."""
+  tokenizer = word_piece()
+  special = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+  tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+      single="[CLS] $A [SEP]", special_tokens=special
+  )
+  return tokenizer
+
+
 def merging() -> tokenizers.Tokenizer:
   """Llama 3's kind: a full stop takes the line break behind it into its token."""
   tokenizer = byte_level_bpe()
