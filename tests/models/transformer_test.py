@@ -18,7 +18,6 @@ from mezzanine_jax.models.transformer import (
   layer_indices,
   one_row,
   unembed,
-  unstack,
 )
 
 CONFIG = TransformerConfig(
@@ -45,7 +44,7 @@ def params():
 
 @functools.partial(jax.jit, static_argnames=("layers", "dtype", "config"))
 def _run(params, stream, layers=(-1,), dtype="float32", config=CONFIG):
-  model = Transformer(config, jnp.dtype(dtype), scan="layers" in params)
+  model = Transformer(config, jnp.dtype(dtype))
   return model.apply({"params": params}, jax.tree.map(jnp.asarray, stream), layers=layers)
 
 
@@ -158,20 +157,6 @@ def test_wanted_layers_come_in_the_order_asked_for(params):
   np.testing.assert_array_equal(every[0], params["embed"][STREAM.tokens])
   rms = np.sqrt(np.mean(np.square(every[3]), -1))
   np.testing.assert_allclose(rms, 1.0, atol=1e-3)  # after the final norm
-
-
-@pytest.mark.parametrize("layers", [(-1,), (0, 1, 2, 3), (-2, 0, 1, -1)])
-def test_layers_of_their_own_give_the_same_states(params, layers):
-  own = unstack(params)
-  assert set(own) == set(params) - {"layers"} | {"layers_0", "layers_1", "layers_2"}
-  np.testing.assert_array_equal(own["layers_1"]["q"]["kernel"], params["layers"]["q"]["kernel"][1])
-  assert own["embed"] is params["embed"]
-  scanned, unrolled = _run(params, STREAM, layers), _run(own, STREAM, layers)
-  assert len(unrolled) == len(layers)
-  for got, expected in zip(unrolled, scanned, strict=True):
-    np.testing.assert_allclose(got, expected, atol=2e-6)
-  made = Transformer(CONFIG, scan=False).init(jax.random.key(0), STREAM)["params"]
-  assert jax.tree.map(jnp.shape, made) == jax.tree.map(jnp.shape, own)
 
 
 @pytest.mark.parametrize("layer", [4, -5])
