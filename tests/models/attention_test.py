@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mezzanine_jax.models.attention import Stream, attend
+from mezzanine_jax.models.attention import Stream, attend, fused_causal
 
 
 def _stream(segments):
@@ -47,3 +47,12 @@ def test_without_segments_a_row_is_all_text():
     settings = dict(causal=causal, window=None, dtype="float32")
     np.testing.assert_array_equal(attend(q, k, v, stream, **settings),
                                   attend(q, k, v, stream._replace(segments=None), **settings))
+
+
+def test_the_call_for_gpus_is_the_same_attention():
+  rng = np.random.default_rng(2)
+  q, k, v = (rng.normal(size=(2, 70, heads, 8)).astype(np.float32) for heads in (4, 2, 2))
+  stream = _stream(np.ones((2, 70), np.int32))._replace(segments=None)
+  plain = attend(q, k, v, stream, causal=True, window=None, dtype="float32")
+  fused = fused_causal(q, k, v, dtype="float32", implementation="xla")
+  np.testing.assert_allclose(fused, plain, atol=2e-6)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.models import transformer
+from mezzanine_jax.models.attention import attend
 from mezzanine_jax.models.transformer import (
   Stream,
   Transformer,
@@ -87,10 +87,12 @@ def test_attention_in_blocks_is_attention(length, continued, window):
     places[:, text:] = segments[:, :text].sum(1)[:, None] + np.tile(np.arange(size), 2)
   # Numbers of bfloat16 to begin with: what differs then is only how it is computed.
   expected = _attention(*(a.astype(np.float64) for a in (q, k, v)), segments, places, window)
-  attend = jax.jit(transformer._attend, static_argnums=(5, 6))
+  slots = np.arange(2 * length).reshape(2, length)
+  stream = Stream(slots.ravel(), places.ravel(), slots, slots.ravel(), segments)
+  run = jax.jit(attend, static_argnames=("causal", "window", "dtype"))
   for dtype, atol in (("float32", 2e-6), ("bfloat16", 0.03)):
     arrays = [a.astype(np.float32) for a in (q, k, v)]
-    got = attend(*arrays, segments, None if window is None else places, window, jnp.dtype(dtype))
+    got = run(*arrays, stream, causal=True, window=window, dtype=dtype)
     assert got.dtype == jnp.float32
     np.testing.assert_allclose(got, expected, atol=atol, rtol=0)
   assert length == 1 or np.abs(expected).max() > 0.5
