@@ -59,6 +59,40 @@ def student_blocks(
   return results | {"student": student, "controls": blocks, "verdict": verdict}
 
 
+def movability_blocks(
+    lm: Beliefs, models: Mapping[str, Beliefs], labels: np.ndarray, clusters: Sequence[str]
+) -> dict[str, Any]:
+  """Accuracy and NLL apart for the examples that can move and those that cannot.
+
+  Args:
+    lm: as for `student_blocks`; it is the `baseline`, and the mean over its views the `teacher`.
+    models: name -> beliefs of the others.
+    labels: int32[N], -1 where unknown.
+    clusters: N names.
+
+  Returns:
+    `{"movable": {"examples": n, name: {accuracy, nll, ..._stderr}}, "immovable": ...}`.
+  """
+  movable = np.asarray(lm.orbit_size) > 1
+  out = {}
+  for part, chosen in (("movable", movable), ("immovable", ~movable)):
+    at = np.flatnonzero(chosen)
+    out[part] = {"examples": len(at)}
+    if (labels[at] >= 0).any():
+      names = [clusters[n] for n in at]
+      out[part]["teacher"] = evaluation.teacher_block(evaluation.select(lm, at), labels[at], names)
+      for name, beliefs in {"baseline": lm, **models}.items():
+        own = evaluation.select(_one_pass(beliefs), at)
+        out[part][name] = evaluation.teacher_block(own, labels[at], names)
+  return out
+
+
+def _one_pass(beliefs: Beliefs) -> Beliefs:
+  """The canonical view as if it were the only one."""
+  canonical = beliefs.canonical[:, None]
+  return beliefs._replace(log_probs=canonical, log_weights=np.zeros(canonical.shape[:2], "f4"))
+
+
 def choice_mass_block(mass: np.ndarray, clusters: Sequence[str]) -> dict[str, float]:
   """How much of the model's belief in its whole vocabulary the choices hold, float[N] of it."""
   mean, stderr = clustered.mean_and_stderr(mass, clusters)

@@ -107,8 +107,14 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
     checks.add_row(Text(check["answer"], colour), check["meaning"], interval)
   console.print(checks)
   notes.add_column(justify="right", min_width=6)
-  mass = results["baseline"]["choice_mass"]
-  notes.add_row("note", f"the choices hold {mass:.1%} of the LM's belief in its whole vocabulary")
+  mass = results["baseline"].get("choice_mass")
+  if mass is not None:
+    notes.add_row(
+        "note", f"the choices hold {mass:.1%} of the LM's belief in its whole vocabulary")
+  for part, own in results.get("by_movability", {}).items():
+    shown = ", ".join(f"{name} {pm(own[name], 'accuracy')}"
+                      for name in ("baseline", "teacher", "student") if name in own)
+    notes.add_row("note", f"accuracy on the {own['examples']} {part} test examples: {shown}")
   if results["student"].get("best_step") == 0:
     notes.add_row("note", "the student is the untrained one, which answers uniformly: no later step"
                   " was nearer the teacher on the held-out training passages")
@@ -165,7 +171,7 @@ def diagnostics(results: Mapping[str, Any], lm: Beliefs, path: str | pathlib.Pat
 def subject(results: Mapping[str, Any]) -> str:
   """Model and data in a few words, such as `gpt2 on boolq`."""
   config = results["config"]
-  names = (config["lm_name"], config["dataset"] or config["world"])
+  names = (config.get("lm_name") or config["model_name"], config["dataset"] or config["world"])
   return " on ".join(pathlib.Path(name).name for name in names)
 
 
