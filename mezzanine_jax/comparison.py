@@ -33,7 +33,7 @@ def gap_blocks(
 
 def student_blocks(
     lm: Beliefs, models: Mapping[str, Beliefs], labels: np.ndarray, clusters: Sequence[str],
-    seed: int,
+    seed: int, who: str = "LM",
 ) -> dict[str, Any]:
   """The blocks of a run with a student: those of `gap_blocks`, `student`, `controls`, `verdict`.
 
@@ -43,6 +43,7 @@ def student_blocks(
     labels: int32[N], -1 where unknown.
     clusters: N names.
     seed: see `evaluation.gap_by_views`.
+    who: what `lm` is called.
   """
   results = gap_blocks(lm, labels, clusters, seed)
   noise, movable = evaluation.teacher_noise(lm), np.asarray(lm.orbit_size) > 1
@@ -54,9 +55,9 @@ def student_blocks(
   }
   student = blocks.pop("student")
   verdict = evaluation.verdict(
-      figures["student"], baseline, figures["constant"], student, movable, clusters
+      figures["student"], baseline, figures["constant"], student, movable, clusters, who
   )
-  return results | {"student": student, "controls": blocks, "verdict": verdict}
+  return results | {"who": who, "student": student, "controls": blocks, "verdict": verdict}
 
 
 def movability_blocks(

@@ -168,13 +168,16 @@ def ask(config: Any, choose: Callable[[Data], Data] = lambda data: data) -> Aske
   return Asked(data, lm, symmetry, template, choices, prepared)
 
 
-def show_views(config: Any, number: int, num_views: int = 3) -> Any:
+def show_views(
+    config: Any, number: int, num_views: int = 3, ask: Callable[..., Asked] = ask
+) -> Any:
   """Some test examples with some of their views, as the model sees them.
 
   Args:
     config: as for `ask`.
     number: how many examples; those that can move come first.
     num_views: views of each.
+    ask: called as the function of that name.
 
   Returns:
     A `rich` renderable.

@@ -12,6 +12,7 @@
 import dataclasses
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -47,6 +48,7 @@ from mezzanine_jax.settings import (
 from mezzanine_jax.symmetries import make_symmetry
 
 NAME = "hf_text_order_distill"
+WHO = "base head"  # what the baseline is called
 STUDENT_VIEWS = ("canonical", "all")
 
 
@@ -88,8 +90,12 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
     return folder.results
 
   # Everything that can be wrong with the input shows before anything is written.
-  asked, batch_fn = _ask(config)
+  asked = _ask(config)
   data, model = asked.data, asked.lm
+  batch_fn = encoding.view_rows_encoder(encoding.rows_encoder(
+      model.config, dtype=model.dtype, layer=config.layer, pooling=config.pool,
+      features_dtype=config.features_dtype,
+  ))
   halves = _halves(config, data)
   plan = experiment.plan_views(
       config, data, asked.prepared, model.tokenizer, asked.symmetry, share=model.config.causal)
@@ -137,7 +143,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
       name: evaluation.select(evaluation.gather(own, *filled.index), test)
       for name, own in training.predict(trained, inputs).items()
   }
-  blocks = comparison.student_blocks(base_test, models, labels, clusters, config.seed)
+  blocks = comparison.student_blocks(base_test, models, labels, clusters, config.seed, WHO)
   blocks["baseline"] |= {"best_step": base.best_step, "chosen_by": base.chosen_by}
   blocks["student"] |= training.history_block(trained)
   results = report.header(NAME, config) | blocks | {
@@ -153,8 +159,16 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   return runs.write_json(folder.path / runs.RESULTS, results)
 
 
-def _ask(config: Config) -> tuple[experiment.Asked, Any]:
-  """Data, encoder and texts, and the function of a batch of views."""
+def show_views(config: Config, number: int) -> Any:
+  """Some test examples with some of their views, see `experiment.show_views`."""
+  return experiment.show_views(config, number, ask=_ask)
+
+
+def _ask(
+    config: Config,
+    choose: Callable[[experiment.Data], experiment.Data] = lambda data: data,
+) -> experiment.Asked:
+  """Loads data and encoder, and prepares the texts of the examples chosen."""
   symmetry = make_symmetry(config.symmetry, **dataclasses.asdict(config))
   data = experiment.load_data(config)
   world = data.world
@@ -165,10 +179,7 @@ def _ask(config: Config) -> tuple[experiment.Asked, Any]:
     raise InputError(f"a classifier needs two labels or more, the data has {world.num_labels}")
   with progress.bar("loading the encoder"):
     model = load_model(config.model_name, config.dtype)
-  batch_fn = encoding.view_rows_encoder(encoding.rows_encoder(
-      model.config, dtype=model.dtype, layer=config.layer, pooling=config.pool,
-      features_dtype=config.features_dtype,
-  ))
+  data = choose(data)
   limit = model.config.max_positions
   with progress.bar("preparing the texts"):
     prepared = encoding.prepare(
@@ -177,7 +188,7 @@ def _ask(config: Config) -> tuple[experiment.Asked, Any]:
     )
   names = [*world.label_names] or [str(label) for label in range(world.num_labels)]
   template = f"{{{world.evidence}}}"
-  return experiment.Asked(data, model, symmetry, template, names, prepared), batch_fn
+  return experiment.Asked(data, model, symmetry, template, names, prepared)
 
 
 def _halves(config: Config, data: experiment.Data) -> tuple[np.ndarray, np.ndarray]:
