@@ -33,7 +33,7 @@ def gap_blocks(
 
 def student_blocks(
     lm: Beliefs, models: Mapping[str, Beliefs], labels: np.ndarray, clusters: Sequence[str],
-    seed: int,
+    seed: int, who: str = "LM",
 ) -> dict[str, Any]:
   """The blocks of a run with a student: those of `gap_blocks`, `student`, `controls`, `verdict`.
 
@@ -43,6 +43,7 @@ def student_blocks(
     labels: int32[N], -1 where unknown.
     clusters: N names.
     seed: see `evaluation.gap_by_views`.
+    who: what `lm` is called.
   """
   results = gap_blocks(lm, labels, clusters, seed)
   noise, movable = evaluation.teacher_noise(lm), np.asarray(lm.orbit_size) > 1
@@ -54,9 +55,43 @@ def student_blocks(
   }
   student = blocks.pop("student")
   verdict = evaluation.verdict(
-      figures["student"], baseline, figures["constant"], student, movable, clusters
+      figures["student"], baseline, figures["constant"], student, movable, clusters, who
   )
-  return results | {"student": student, "controls": blocks, "verdict": verdict}
+  return results | {"who": who, "student": student, "controls": blocks, "verdict": verdict}
+
+
+def movability_blocks(
+    lm: Beliefs, models: Mapping[str, Beliefs], labels: np.ndarray, clusters: Sequence[str]
+) -> dict[str, Any]:
+  """Accuracy and NLL apart for the examples that can move and those that cannot.
+
+  Args:
+    lm: as for `student_blocks`; it is the `baseline`, and the mean over its views the `teacher`.
+    models: name -> beliefs of the others.
+    labels: int32[N], -1 where unknown.
+    clusters: N names.
+
+  Returns:
+    `{"movable": {"examples": n, name: {accuracy, nll, ..._stderr}}, "immovable": ...}`.
+  """
+  movable = np.asarray(lm.orbit_size) > 1
+  out = {}
+  for part, chosen in (("movable", movable), ("immovable", ~movable)):
+    at = np.flatnonzero(chosen)
+    out[part] = {"examples": len(at)}
+    if (labels[at] >= 0).any():
+      names = [clusters[n] for n in at]
+      out[part]["teacher"] = evaluation.teacher_block(evaluation.select(lm, at), labels[at], names)
+      for name, beliefs in {"baseline": lm, **models}.items():
+        own = evaluation.select(_one_pass(beliefs), at)
+        out[part][name] = evaluation.teacher_block(own, labels[at], names)
+  return out
+
+
+def _one_pass(beliefs: Beliefs) -> Beliefs:
+  """The canonical view as if it were the only one."""
+  canonical = beliefs.canonical[:, None]
+  return beliefs._replace(log_probs=canonical, log_weights=np.zeros(canonical.shape[:2], "f4"))
 
 
 def choice_mass_block(mass: np.ndarray, clusters: Sequence[str]) -> dict[str, float]:

@@ -24,6 +24,7 @@ from mezzanine_jax.tokenization import Text
 
 # A text that must be tokenized whole counts a token more for each of its pieces, empty ones too.
 _SPARE = 3
+FEATURES_DTYPES = ("float32", "bfloat16", "float16")
 POOLS = ("cls", "mean", "last", "mean_std")
 
 

@@ -179,7 +179,7 @@ def model_block(
 
 def verdict(
     student: Figures, lm: Figures, constant: Figures, block: Mapping[str, Any],
-    movable: np.ndarray, clusters: Sequence[str],
+    movable: np.ndarray, clusters: Sequence[str], who: str = "LM",
 ) -> list[dict[str, Any]]:
   """Named checks of the student, each a figure with a 95% interval against its bar.
 
@@ -193,6 +193,7 @@ def verdict(
     block: the student's block, for its fidelity.
     movable: bool[N].
     clusters: N names.
+    who: what the baseline is called.
   """
   names = np.asarray(clusters)
 
@@ -214,12 +215,12 @@ def verdict(
   )
   roots = np.sqrt(np.maximum(_interval(squared, names[movable]), 0.0)).tolist()
   return [
-      paired("gap_fell", "the student's gap minus the LM's is below 0", lm, "pairwise_tv",
+      paired("gap_fell", f"the student's gap minus the {who}'s is below 0", lm, "pairwise_tv",
              movable),
       _check("nearer_teacher_than_single_view", "fidelity is below 1", near, roots, 1.0),
       paired("beats_constant", "distance to the teacher minus a constant's is below 0", constant,
              "tv_to_teacher", movable),
-      paired("accuracy_kept", "the student's accuracy minus the LM's is above -0.02", lm,
+      paired("accuracy_kept", f"the student's accuracy minus the {who}'s is above -0.02", lm,
              "accuracy", known, bar=-0.02, below=False),
   ]
 

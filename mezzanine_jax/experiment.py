@@ -66,6 +66,14 @@ class Asked(NamedTuple):
   prepared: language.Prepared
 
 
+class Filled(NamedTuple):
+  """A filled row table; see `Scored`."""
+
+  store: store_lib.Store
+  index: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+  cost: dict[str, Any]
+
+
 class Scored(NamedTuple):
   """A filled row table.
 
@@ -160,13 +168,16 @@ def ask(config: Any, choose: Callable[[Data], Data] = lambda data: data) -> Aske
   return Asked(data, lm, symmetry, template, choices, prepared)
 
 
-def show_views(config: Any, number: int, num_views: int = 3) -> Any:
+def show_views(
+    config: Any, number: int, num_views: int = 3, ask: Callable[..., Asked] = ask
+) -> Any:
   """Some test examples with some of their views, as the model sees them.
 
   Args:
     config: as for `ask`.
     number: how many examples; those that can move come first.
     num_views: views of each.
+    ask: called as the function of that name.
 
   Returns:
     A `rich` renderable.
@@ -260,6 +271,16 @@ def score(
     params: of the model.
     ids: the examples' names.
   """
+  filled = fill(folder, fingerprint, plan, batch_fn, params, ids)
+  log_probs = store_lib.read(filled.store, "log_probs")
+  return Scored(filled.store, evaluation.gather(log_probs, *filled.index), *filled[1:])
+
+
+def fill(
+    folder: runs.Folder, fingerprint: str, plan: language.Plan, batch_fn: Callable[..., Any],
+    params: Params, ids: Sequence[str],
+) -> Filled:
+  """Runs the rows that the run's store does not hold yet, whatever they hold; see `score`."""
   started = time.monotonic()
   with progress.bar("scoring views", len(plan.rows.example)) as advance:
     store, rows_run = language.score(
@@ -270,7 +291,7 @@ def score(
   share = rows_run / cost["rows"]
   cost["views_per_second"] = cost["views"] * share / cost["seconds"] if rows_run else None
   index = (plan.rows.canonical_row, plan.rows.row, plan.views.log_weights, plan.views.orbit_size)
-  return Scored(store, evaluation.gather(store_lib.read(store, "log_probs"), *index), index, cost)
+  return Filled(store, index, cost)
 
 
 def data_block(asked: Asked, plan: language.Plan) -> dict[str, Any]:

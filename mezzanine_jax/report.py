@@ -19,7 +19,7 @@ from mezzanine_jax.evaluation import Z95, Beliefs, teacher
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
 # What each model is called, and its colour in the pictures.
 _NAMES = {
-    "baseline": "LM, single view", "student": "student", "constant": "constant",
+    "baseline": "{who}, single view", "student": "student", "constant": "constant",
     "shuffled_targets": "shuffled",
 }
 _COLOURS = {
@@ -73,12 +73,12 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
   # Texts of the data are printed as they are, and the table is whole on any terminal.
   console = Console(highlight=False, markup=False, emoji=False)
   console.width = max(console.width, 80)
-  models = _models(results)
+  models, who = _models(results), results.get("who", "LM")
   table = Table(title=None, box=None, pad_edge=False, header_style="bold", padding=(0, 1))
   for column in ("", "accuracy", "NLL", "gap", "flips", "distance", "fidelity"):
     table.add_column(column, justify="left" if not column else "right", no_wrap=True)
   for name, block in [*models.items()][:1] + [("teacher", None)] + [*models.items()][1:]:
-    label = f"teacher, K={results['config']['k_test']}" if block is None else _NAMES[name]
+    label = f"teacher, K={results['config']['k_test']}" if block is None else _name(results, name)
     block = results["teacher"] if block is None else block
     gap = block.get("gap_movable", {})
     table.add_row(
@@ -92,7 +92,8 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
       f"\n{test['examples']} test examples, {test['movable']} of which can move: gap (pairwise"
       " TV), flips, distance to the teacher (TV) and fidelity are over these. ± is one standard"
       " error, clustered by passage. Fidelity: distance of the one pass to the teacher over the"
-      " LM's own, 1 is no nearer than asking the LM once. Controls: the constant always answers"
+      f" {who}'s own, 1 is no nearer than asking the {who} once. Controls: the constant always"
+      " answers"
       " the mean teacher, the shuffled one learned from other examples' targets.\n"
   )
   checks, notes = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
@@ -107,8 +108,14 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
     checks.add_row(Text(check["answer"], colour), check["meaning"], interval)
   console.print(checks)
   notes.add_column(justify="right", min_width=6)
-  mass = results["baseline"]["choice_mass"]
-  notes.add_row("note", f"the choices hold {mass:.1%} of the LM's belief in its whole vocabulary")
+  mass = results["baseline"].get("choice_mass")
+  if mass is not None:
+    notes.add_row(
+        "note", f"the choices hold {mass:.1%} of the LM's belief in its whole vocabulary")
+  for part, own in results.get("by_movability", {}).items():
+    shown = ", ".join(f"{name} {pm(own[name], 'accuracy')}"
+                      for name in ("baseline", "teacher", "student") if name in own)
+    notes.add_row("note", f"accuracy on the {own['examples']} {part} test examples: {shown}")
   if results["student"].get("best_step") == 0:
     notes.add_row("note", "the student is the untrained one, which answers uniformly: no later step"
                   " was nearer the teacher on the held-out training passages")
@@ -144,9 +151,10 @@ def diagnostics(results: Mapping[str, Any], lm: Beliefs, path: str | pathlib.Pat
   figure = Figure(figsize=(11, 8.5), layout="constrained", dpi=120)
   (ax_gap, ax_far), (ax_scatter, ax_views) = figure.subplots(2, 2)
   models = _models(results)
+  names = {model: _name(results, model) for model in models}
   gaps = [block["gap_movable"] for block in models.values()]
-  _bars(ax_gap, models, gaps, "pairwise_tv", "Gap: pairwise TV between two views")
-  _bars(ax_far, models, [*models.values()], "tv_to_teacher_movable",
+  _bars(ax_gap, names, gaps, "pairwise_tv", "Gap: pairwise TV between two views")
+  _bars(ax_far, names, [*models.values()], "tv_to_teacher_movable",
         "Distance of the one pass to the teacher (TV)")
   ax_far.axhline(_floats([models["baseline"]], "tv_to_teacher_movable")[0],
                  color=_COLOURS["baseline"], linewidth=1, linestyle="--")
@@ -165,8 +173,13 @@ def diagnostics(results: Mapping[str, Any], lm: Beliefs, path: str | pathlib.Pat
 def subject(results: Mapping[str, Any]) -> str:
   """Model and data in a few words, such as `gpt2 on boolq`."""
   config = results["config"]
-  names = (config["lm_name"], config["dataset"] or config["world"])
+  names = (config.get("lm_name") or config["model_name"], config["dataset"] or config["world"])
   return " on ".join(pathlib.Path(name).name for name in names)
+
+
+def _name(results: Mapping[str, Any], model: str) -> str:
+  """What a model of the results is called."""
+  return _NAMES[model].format(who=results.get("who", "LM"))
 
 
 def _models(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -191,13 +204,14 @@ def _floats(blocks: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
   return np.nan_to_num(np.array([block[name] for block in blocks], float))
 
 
-def _bars(ax, models, blocks: Sequence[Mapping[str, Any]], name: str, title: str) -> None:
+def _bars(ax, names, blocks: Sequence[Mapping[str, Any]], name: str, title: str) -> None:
   """One bar a model with its 95% interval."""
   values, errors = _floats(blocks, name), Z95 * _floats(blocks, f"{name}_stderr")
-  colours = [_COLOURS[m] for m in models]
+  colours = [_COLOURS[m] for m in names]
   ax.bar(range(len(values)), values, yerr=errors, color=colours, capsize=4)
-  controls = [m for m in models if m not in ("baseline", "student")]
-  labels = [_NAMES[m].replace(" ", "\n", 1) + "\n(control)" * (m in controls) for m in models]
+  controls = [m for m in names if m not in ("baseline", "student")]
+  labels = [own.replace(" ", "\n", 1) + "\n(control)" * (m in controls)
+            for m, own in names.items()]
   ax.set_xticks(range(len(values)), labels)
   for i, (block, value, error) in enumerate(zip(blocks, values, errors, strict=True)):
     unknown = block[name] is None or block[name] != block[name]
@@ -251,4 +265,4 @@ def against_views(ax: Any, rows: Sequence[Mapping[str, float]]) -> None:
   else:
     ax.text(0.5, 0.5, "no example can move", transform=ax.transAxes, ha="center")
   ax.set_xlabel("views K")
-  ax.set_title("Gap of the LM against the number of views")
+  ax.set_title("Gap of the single view against the number of views")

@@ -8,6 +8,7 @@ recipe that needs another default declares the field again; it keeps its place.
 import dataclasses
 
 from mezzanine_jax.config import check, option
+from mezzanine_jax.encoding import FEATURES_DTYPES, POOLS
 from mezzanine_jax.models.load import DTYPES
 from mezzanine_jax.scoring import CHOICE_NORMS
 from mezzanine_jax.sentences import UNITS
@@ -77,6 +78,22 @@ class LmFields(_Checked):
   paraphrases: str | None = option(None, "list field with paraphrases of the evidence")
   shots: int = option(0, "worked examples in each prompt, from the training part", at_least=0)
   chat: bool = option(False, "ask through the model's own chat template")
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderFields(_Checked):
+  """A frozen model whose hidden states are a text's features."""
+
+  model_name: str = option(
+      "distilbert-base-uncased", "encoder or causal language model: hub id, local folder, .gguf"
+      " file, or pkg:NAME")
+  dtype: str = option("float32", "of weights and matrix products", one_of=DTYPES)
+  pool: str = option("cls", "how hidden states are pooled over the text", one_of=POOLS)
+  layer: int = option(-1, "hidden states taken: 0 embeddings, -1 after the last block")
+  max_length: int | None = option(512, "most tokens of a text (none: the model's)", at_least=8)
+  unit: str = option("sentence", "what the text is split into", one_of=UNITS)
+  features_dtype: str = option(
+      "float32", "of the features that are kept", one_of=FEATURES_DTYPES)
 
 
 @dataclasses.dataclass(frozen=True)

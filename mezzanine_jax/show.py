@@ -68,6 +68,7 @@ def _panel(
   body.append("".join(tokenizer.id_to_token(i) for i in tokenized.beginning), style="dim")
   for piece in pieces:
     body.append(piece.text, style=STYLES[piece.group])
+  body.append("".join(tokenizer.id_to_token(i) for i in tokenized.ending), style="dim")
   body.append("|".join(wording.choices), style="reverse")
   if not tokenized.exact:
     lengths = current(whole_prompt(tokenizer, tokenized, order)).lengths

@@ -54,26 +54,43 @@ def train_with_controls(
   # Views are drawn from keys folded from the seed with the examples' names; these are apart.
   keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 1), 3)
 
-  def train(data, key, title, checkpoint_dir):
-    with progress.bar(title, config.steps) as advance:
-      at = [0]
-
-      def moved(point):
-        advance(point.step - at[0])
-        at[0] = point.step
-
-      return distill.train(
-          student, data_lib.select(data, part_train), data_lib.select(data, part_valid),
-          key=key, steps=config.steps, batch_size=config.batch_size,
-          learning_rate=config.learning_rate, weight_decay=config.weight_decay,
-          hard_label_weight=config.hard_label_weight, eval_every=config.eval_every,
-          checkpoint_dir=checkpoint_dir, progress=moved,
-      )
-
-  result = train(data, keys[0], "training the student", str(checkpoint_dir))
+  result = train(
+      student, data, parts, config, keys[0], "training the student", str(checkpoint_dir))
   shuffled = data_lib.shuffled_targets(keys[1], data)
-  control = train(shuffled, keys[2], "training the control", None)
+  control = train(student, shuffled, parts, config, keys[2], "training the control")
   return Trained(student.apply, result, control, data_lib.mean_teacher(data))
+
+
+def train(
+    student: students.Student, data: data_lib.DistillData, parts: tuple[np.ndarray, np.ndarray],
+    config: Any, key: Array, title: str, checkpoint_dir: str | None = None,
+) -> distill.TrainResult:
+  """`distill.train` by a configuration's fields, with a progress bar of that title.
+
+  Args:
+    student: what is trained, its features standardised where it has any.
+    data: the training examples.
+    parts: indices of the examples to learn from and of those that choose the step.
+    config: has the fields of `settings.TrainingFields`.
+    key: PRNG key; consumed.
+    title: of the progress bar.
+    checkpoint_dir: where the student is written, None for nowhere.
+  """
+  part_train, part_valid = parts
+  with progress.bar(title, config.steps) as advance:
+    at = [0]
+
+    def moved(point):
+      advance(point.step - at[0])
+      at[0] = point.step
+
+    return distill.train(
+        student, data_lib.select(data, part_train), data_lib.select(data, part_valid),
+        key=key, steps=config.steps, batch_size=config.batch_size,
+        learning_rate=config.learning_rate, weight_decay=config.weight_decay,
+        hard_label_weight=config.hard_label_weight, eval_every=config.eval_every,
+        checkpoint_dir=checkpoint_dir, progress=moved,
+    )
 
 
 def predict(trained: Trained, inputs: students.Inputs) -> dict[str, np.ndarray]:

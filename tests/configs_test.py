@@ -28,12 +28,34 @@ def boolq(tmp_path_factory) -> str:
   return str(folder)
 
 
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory) -> dict[str, str]:
+  """Folders shaped like AG News and IMDB."""
+  found = {}
+  for name, labels in (("ag_news", 4), ("imdb", 2)):
+    folder = tmp_path_factory.mktemp("data") / name
+    folder.mkdir()
+    for split, count in (("train", 12), ("test", 3)):
+      rows = [{"text": f"Item {split} {i} is red. It has {i} wheels. Ann owns it.",
+               "label": i % labels} for i in range(count)]
+      (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found[name] = str(folder)
+  return found
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
-def test_it_runs(path, tiny_lm, boolq, tmp_path):
+def test_it_runs(path, tiny_lm, tiny_encoder, boolq, texts, tmp_path):
   found = config_lib.read_file(path)
   recipe = get_recipe(found.pop("recipe"))
   local = {"dataset": boolq} if found.get("world", "hf_qa") == "hf_qa" else {}
-  tiny = TINY | local | {"lm_name": tiny_lm, "dtype": "float32", "max_length": 512}
+  tiny = TINY | local | {"dtype": "float32", "max_length": 512}
+  if found.get("dataset") in texts:
+    tiny |= {"dataset": texts[found["dataset"]]}
+  if "model_name" in found:  # a causal model stands for a causal one
+    causal = "llama" in found["model_name"].lower()
+    tiny |= {"model_name": tiny_lm if causal else tiny_encoder, "n_train": 12}
+  else:
+    tiny |= {"lm_name": tiny_lm}
   results = recipe.run(config_lib.resolve(recipe.Config, found, tiny), tmp_path / "out")
   assert results["cost"]["rows"] > 0
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 import tokenizers
-from tiny import KINDS, byte_level_bpe, merging
+from tiny import KINDS, byte_level_bpe, merging, with_cls_and_sep
 
 # Commands that are tested in this process leave nothing in the user's cache directory.
 jax.config.update("jax_enable_compilation_cache", False)
@@ -22,6 +22,40 @@ def tokenizer(request) -> tokenizers.Tokenizer:
 def merging_tokenizer() -> tokenizers.Tokenizer:
   """A tokenizer whose tokens cross the end of a sentence."""
   return merging()
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory) -> str:
+  """A folder with a random DistilBERT of two layers."""
+  from safetensors.numpy import save_file
+
+  folder = tmp_path_factory.mktemp("tiny_encoder")
+  tokenizer = with_cls_and_sep()
+  tokenizer.save(str(folder / "tokenizer.json"))
+  width, vocab = 32, tokenizer.get_vocab_size()
+  config = {
+      "model_type": "distilbert", "vocab_size": vocab, "dim": width, "hidden_dim": 4 * width,
+      "n_layers": 2, "n_heads": 2, "max_position_embeddings": 512,
+  }
+  (folder / "config.json").write_text(json.dumps(config))
+  matrices = {"embeddings.word_embeddings": (vocab, width),
+              "embeddings.position_embeddings": (512, width)}
+  norms = ["embeddings.LayerNorm"]
+  for layer in ("transformer.layer.0.", "transformer.layer.1."):
+    linear = ("attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin")
+    matrices |= {layer + name: (width, width) for name in linear}
+    matrices |= {layer + "ffn.lin1": (4 * width, width), layer + "ffn.lin2": (width, 4 * width)}
+    norms += [layer + "sa_layer_norm", layer + "output_layer_norm"]
+  rng = np.random.default_rng(0)
+  weights = {f"{name}.weight": rng.normal(0, 0.3, shape).astype(np.float32)
+             for name, shape in matrices.items()}
+  weights |= {f"{name}.bias": np.zeros(shape[0], np.float32)
+              for name, shape in matrices.items() if "embeddings" not in name}
+  for name in norms:
+    weights |= {f"{name}.weight": np.ones(width, np.float32),
+                f"{name}.bias": np.zeros(width, np.float32)}
+  save_file(weights, folder / "model.safetensors")
+  return str(folder)
 
 
 @pytest.fixture(scope="session")
