@@ -20,6 +20,7 @@ class Joins:
     self._ids: dict[str, list[int]] = {}
     self._settled: dict[tuple, bool] = {}
     self._ends: dict[tuple[str, bool], tuple[str, str, str]] = {}
+    self._spaced = puts_space_in_front(tokenizer)
 
   def encode(self, texts: Iterable[str]) -> None:
     """Encodes those texts that were not met before, in batches."""
@@ -79,7 +80,9 @@ class Joins:
     """Whether two pieces, all of their text, keep their tokens side by side."""
     key = (a == 0, pieces[a].text, pieces[b].text)
     if key not in self._settled:
-      whole = self.after("" if a == 0 else _ANCHOR, pieces[a].text + pieces[b].text)
+      text = pieces[a].text + pieces[b].text
+      begin = as_beginning(text, self._spaced)
+      whole = self.after(_ANCHOR, text) if a else self.ids(begin)
       self._settled[key] = whole == ids[a] + ids[b]
     return self._settled[key]
 
@@ -115,6 +118,22 @@ def _neighbours(pieces: Sequence[Piece]) -> set[tuple[int, int]]:
       seen.add(key)
       pairs.update((a, b) for a in candidates[i] for b in candidates[i + 1] if a != b)
   return pairs
+
+
+def puts_space_in_front(tokenizer: tokenizers.Tokenizer) -> bool:
+  """Whether the first word of a text has the tokens that it has behind a space (SentencePiece)."""
+  alone, spaced, behind = encode(tokenizer, ["a", " a", _ANCHOR + " a"])
+  return alone != spaced and behind[-len(alone) :] == alone
+
+
+def as_beginning(text: str, spaced: bool) -> str:
+  """A text that begins with a piece, without the space that the tokenizer puts there itself.
+
+  Args:
+    text: pieces, joined.
+    spaced: from `puts_space_in_front`.
+  """
+  return text.removeprefix(" ") if spaced else text
 
 
 def encode(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> list[list[int]]:

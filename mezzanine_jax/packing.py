@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mezzanine_jax.models.transformer import Stream
+from mezzanine_jax.models.attention import Stream
 from mezzanine_jax.scoring import PackedRows
 
 

@@ -27,7 +27,7 @@ class Prompt(NamedTuple):
       group may change places.
     block: int32[S]; neighbours of an equal positive group and an equal block stand together and
       move as one.
-    choices: int32[C, Tc], token ids of the answers, padded at the end.
+    choices: int32[C, Tc], token ids of the answers, padded at the end; Tc >= 1.
     choice_lengths: int32[C], tokens of each answer, >= 1.
     choice_chars: int32[C], characters of each answer without the space around it.
   """
@@ -109,7 +109,7 @@ def make_prompt(
   Args:
     segments: token ids of each segment, in canonical order.
     group: the group of each segment, see `Prompt.group`.
-    choices: token ids of each answer, none empty.
+    choices: token ids of each answer, none empty; no answers for a text that is only read.
     choice_chars: length of each answer in characters.
     block: the block of each segment; by default every segment is one of its own.
 
@@ -124,7 +124,8 @@ def make_prompt(
       lengths=lengths,
       group=np.asarray(group, np.int32),
       block=np.asarray(np.arange(len(lengths)) if block is None else block, np.int32),
-      choices=_pad_stack([np.asarray(c, np.int32) for c in choices]),
+      choices=_pad_stack([np.asarray(c, np.int32) for c in choices] or [np.zeros(1, np.int32)])[
+          : len(choices)],
       choice_lengths=np.array([len(c) for c in choices], np.int32),
       choice_chars=np.asarray(choice_chars, np.int32),
   )

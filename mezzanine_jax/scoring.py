@@ -8,13 +8,8 @@ import jax.numpy as jnp
 
 from mezzanine_jax.base import Array, Element, Params, Symmetry
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.models.transformer import (
-    Stream,
-    Transformer,
-    TransformerConfig,
-    one_row,
-    unembed,
-)
+from mezzanine_jax.models.attention import Stream, one_row
+from mezzanine_jax.models.transformer import Transformer, TransformerConfig, unembed
 from mezzanine_jax.prompts import Prompt, current, pack
 
 EMBED_MODES = ("last", "mean", "mean_std")
@@ -190,12 +185,12 @@ def scorer(
 
 
 def pool(hidden_TxD: Array, length: Array, mode: str) -> Array:
-  """One vector of a prompt's hidden states: `last`, `mean` or `mean_std` over its tokens.
+  """One vector of a prompt's hidden states: of one token, or over all of its tokens.
 
   Args:
     hidden_TxD: float[T, D], padded behind `length`.
     length: int32[], >= 1.
-    mode: see `scorer`.
+    mode: see `scorer`; or `cls`, the first token.
 
   Returns:
     float32[D], or float32[2 D] for `mean_std`.
@@ -205,6 +200,8 @@ def pool(hidden_TxD: Array, length: Array, mode: str) -> Array:
     >>> pool(jnp.array([[1.0], [3.0], [9.0]]), 2, "mean_std").tolist()
     [2.0, 1.0]
   """
+  if mode == "cls":
+    return hidden_TxD[0]
   if mode == "last":
     return hidden_TxD[length - 1]
   inside = (jnp.arange(hidden_TxD.shape[0]) < length)[:, None]

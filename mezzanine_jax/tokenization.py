@@ -7,7 +7,7 @@ from typing import NamedTuple
 import tokenizers
 
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.joins import Joins, alone, encode
+from mezzanine_jax.joins import Joins, alone, as_beginning, encode, puts_space_in_front
 from mezzanine_jax.prompts import (
     DEMONSTRATIONS,
     EVIDENCE,
@@ -25,7 +25,7 @@ class Text(NamedTuple):
 
   Attributes:
     pieces: joined they are the prompt; the first one stays.
-    choices: the answers, most often with a leading space.
+    choices: the answers, most often with a leading space; none for a text that is only read.
     cue: the end of the prompt, behind which the answers stand.
   """
 
@@ -44,6 +44,7 @@ class Tokenized(NamedTuple):
     dropped: units of evidence of the first wording that did not fit.
     dropped_demonstrations: demonstrations that did not fit.
     beginning: special tokens in front of every view.
+    ending: special tokens behind every view.
   """
 
   prompt: Prompt | Wordings
@@ -52,6 +53,7 @@ class Tokenized(NamedTuple):
   dropped: int
   dropped_demonstrations: int
   beginning: Sequence[int]
+  ending: Sequence[int] = ()
 
   @property
   def evidence(self) -> list[str]:
@@ -98,6 +100,7 @@ def tokenize_prompts(
     max_tokens: int,
     *,
     beginning: Sequence[int] | None = None,
+    ending: Sequence[int] = (),
     weights: Sequence[Sequence[float]] | None = None,
 ) -> list[Tokenized]:
   """Tokenizes prompts by segments, truncates them, and checks that they may be re-ordered.
@@ -118,6 +121,7 @@ def tokenize_prompts(
     max_tokens: the most tokens that prompt and answer may have together.
     beginning: special tokens in front of every prompt; by default those that the tokenizer was
       trained to put there.
+    ending: special tokens behind every prompt; the last piece must stay where it is.
     weights: of the wordings; None makes a plain `Prompt` of each example's only one.
 
   Returns:
@@ -133,7 +137,10 @@ def tokenize_prompts(
   for text in itertools.chain(*examples):
     key = (tuple(text.choices), text.cue)
     if key not in answers:
-      answers[key] = tokenize_choices(tokenizer, *key)
+      answers[key] = tokenize_choices(tokenizer, *key) if text.choices else []
+  # A choice's last token is predicted, never read.
+  read = {key: max(map(len, ids), default=1) - 1 for key, ids in answers.items()}
+  special = len(begin) + len(ending)
   joins = Joins(tokenizer)
   joins.encode(t for text in itertools.chain(*examples) for t in alone(text.pieces))
 
@@ -141,8 +148,7 @@ def tokenize_prompts(
   for n, texts in enumerate(examples):
     sized = []
     for text in texts:
-      ids = answers[tuple(text.choices), text.cue]
-      room = max_tokens - (max(map(len, ids)) - 1) - len(begin)
+      room = max_tokens - read[tuple(text.choices), text.cue] - special
       sized.append((text.pieces, [len(i) for i in joins.pieces(text.pieces)], room))
     cut, units, shots = _fit(n, sized)
     kept.append([t._replace(pieces=p) for t, p in zip(texts, cut, strict=True)])
@@ -156,7 +162,7 @@ def tokenize_prompts(
     if not exact:  # whole texts may be a token longer at every boundary
       sized = [
           (t.pieces, [len(i) + 1 for i in joins.pieces(t.pieces)],
-           max_tokens - len(begin) - max(map(len, answers[tuple(t.choices), t.cue])) + 1)
+           max_tokens - special - read[tuple(t.choices), t.cue])
           for t in texts
       ]
       cut, units, shots = _fit(n, sized)
@@ -168,9 +174,11 @@ def tokenize_prompts(
       chars = [max(len(c.strip()), 1) for c in text.choices]
       groups = [p.group for p in text.pieces]
       ids = answers[tuple(text.choices), text.cue]
-      made.append(make_prompt([begin + first, *rest], groups, ids, chars))
+      segments = [begin + first, *rest]
+      segments[-1] = [*segments[-1], *ending]
+      made.append(make_prompt(segments, groups, ids, chars))
     prompt = made[0] if weights is None else make_wordings(made, weights[n])
-    out.append(Tokenized(prompt, texts, exact, *lost[n], begin))
+    out.append(Tokenized(prompt, texts, exact, *lost[n], begin, ending))
   return out
 
 
@@ -192,12 +200,14 @@ def whole_prompt(
   pieces = [p.text for p in chosen.pieces]
   places = [int(s) % len(order) for s in order]
   text = "".join(pieces[s] for s in places if s < len(pieces))
+  text = as_beginning(text, puts_space_in_front(tokenizer))
   x = tokenized.prompt
   base = _wording(x, which) if isinstance(x, Wordings) else x
   count = len(chosen.choices)
   choices = [base.choices[c][: base.choice_lengths[c]].tolist() for c in range(count)]
   ready = make_prompt(
-      [[*tokenized.beginning, *encode(tokenizer, [text])[0]]], [FIXED], choices, base.choice_chars)
+      [[*tokenized.beginning, *encode(tokenizer, [text])[0], *tokenized.ending]], [FIXED], choices,
+      base.choice_chars)
   if not isinstance(x, Wordings):
     return ready
   made = make_wordings([ready] * len(x.log_weights))
@@ -206,9 +216,18 @@ def whole_prompt(
 
 def trained_beginning(tokenizer: tokenizers.Tokenizer) -> list[int]:
   """The special tokens that the tokenizer was trained to put in front of a text (BOS)."""
+  return trained_around(tokenizer)[0]
+
+
+def trained_around(tokenizer: tokenizers.Tokenizer) -> tuple[list[int], list[int]]:
+  """The special tokens that the tokenizer was trained to put before and behind a text.
+
+  An encoder's are [CLS] and [SEP]; behind a prompt nothing may stand but the answer.
+  """
   plain = tokenizer.encode("a", add_special_tokens=False).ids
   full = tokenizer.encode("a", add_special_tokens=True).ids
-  return full[: next(i for i in range(len(full)) if full[i : i + len(plain)] == plain)]
+  start = next(i for i in range(len(full)) if full[i : i + len(plain)] == plain)
+  return full[:start], full[start + len(plain) :]
 
 
 def chat_beginning(

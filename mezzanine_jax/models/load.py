@@ -1,4 +1,4 @@
-"""Language models by name: a hub id, a folder, a GGUF file or an installed package."""
+"""Language models and encoders by name: a hub id, a folder, a GGUF file or an installed package."""
 
 import dataclasses
 import hashlib
@@ -21,13 +21,13 @@ from mezzanine_jax.models.weights import Tensors, load_params, open_safetensors
 
 DTYPES = ("float32", "bfloat16")
 _HUB_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer*",
-              "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-              "chat_template.jinja")
+              "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
+              "merges.txt", "chat_template.jinja")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LanguageModel:
-  """A loaded language model.
+  """A loaded language model or encoder (`config.causal` says which).
 
   Attributes:
     name: what it was loaded by.
@@ -52,7 +52,20 @@ class LanguageModel:
 
 
 def load_lm(name: str, dtype: str = "float32") -> LanguageModel:
-  """Loads a causal language model.
+  """Loads a causal language model; see `load_model`.
+
+  Raises:
+    InputError: also where the model is an encoder.
+  """
+  model = load_model(name, dtype)
+  if not model.config.causal:
+    raise InputError(f"{name!r} is an encoder, which gives no probabilities of a next word; a "
+                     "causal language model is needed here, such as gpt2")
+  return model
+
+
+def load_model(name: str, dtype: str = "float32") -> LanguageModel:
+  """Loads a causal language model or an encoder, for its hidden states.
 
   Args:
     name: hub id ("gpt2", "TinyLlama/TinyLlama-1.1B-Chat-v1.0"), a folder with config.json,
@@ -81,8 +94,9 @@ def load_lm(name: str, dtype: str = "float32") -> LanguageModel:
     family = family_of(hf["model_type"])
     config = family.config(hf)
     tokenizer, chat = directory_tokenizer(path), directory_chat(path)
-    tensors = open_safetensors(path)
-    params = load_params(config, family.weights, tensors, dtype, family.prefix, family.ignored)
+    tensors = open_safetensors(path, f"({re.escape(family.prefix)})?({family.ignored})")
+    params = load_params(config, family.weights, tensors, dtype, family.prefix, family.ignored,
+                         family.renamed)
   size = tokenizer.get_vocab_size(with_added_tokens=False)
   if size > config.vocab_size:
     raise InputError(f"the tokenizer of {name!r} has {size} tokens, more than the model's "

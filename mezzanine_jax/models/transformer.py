@@ -1,20 +1,17 @@
-"""One decoder-only transformer over a stream of tokens that several rows may share.
+"""One transformer, causal or not, over a stream of tokens that several rows may share.
 
 Every architecture fact is in `TransformerConfig`; `families` fills it from published configs.
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from mezzanine_jax.errors import InputError
-
-Array = jax.Array
-DTypeLike = Any
+from mezzanine_jax.models.attention import Array, DTypeLike, Stream, attend, one_row, product
 
 ACTIVATIONS = {
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
@@ -24,10 +21,6 @@ ACTIVATIONS = {
     "silu": jax.nn.silu,
     "swish": jax.nn.silu,
 }
-_MASKED = -1e30  # in place of a score that must not count: its exponential is exactly 0
-# Attention goes over the queries in blocks, each against the keys up to its own end. Smaller ones
-# leave out more of the masked half; more than eight would cost compile time.
-_BLOCK, _MAX_BLOCKS = 64, 8
 _INIT = nn.initializers.normal(0.02)
 
 
@@ -44,9 +37,14 @@ class TransformerConfig:
     head_dim: size of one head.
     mlp_width: hidden size of the MLP.
     max_positions: longest sequence the model was made for.
-    norm: "layernorm" or "rmsnorm", before each half of a block and at the end.
+    causal: whether a token sees only what stands before it (and itself), or its whole row.
+    norm: "layernorm" or "rmsnorm".
+    norm_place: "before" each half of a block, and at the end of all; or "after" each half is
+      added to the residual stream, and after the embeddings (BERT).
     norm_eps: added to the variance.
     positions: "learned" (a table added to the embeddings) or "rotary".
+    position_offset: rows of the learned table that stand before that of position 0.
+    token_types: rows of a table whose first one is added to every embedding; 0 for no table.
     rope_frequencies: radians per position of each of the head_dim / 2 rotary pairs, with the
       published scaling already in them; empty for learned positions.
     rope_scale: factor on the rotary cosines and sines (1 but for yarn).
@@ -68,9 +66,13 @@ class TransformerConfig:
   head_dim: int
   mlp_width: int
   max_positions: int
+  causal: bool = True
   norm: str = "rmsnorm"
+  norm_place: str = "before"
   norm_eps: float = 1e-5
   positions: str = "rotary"
+  position_offset: int = 0
+  token_types: int = 0
   rope_frequencies: tuple[float, ...] = ()
   rope_scale: float = 1.0
   activation: str = "silu"
@@ -93,6 +95,11 @@ class TransformerConfig:
                        f"and {self.num_kv_heads}")
     if self.norm not in ("layernorm", "rmsnorm"):
       raise InputError(f"norm must be 'layernorm' or 'rmsnorm', got {self.norm!r}")
+    if self.norm_place not in ("before", "after"):
+      raise InputError(f"norm_place must be 'before' or 'after', got {self.norm_place!r}")
+    if self.sliding_window is not None and not self.causal:
+      raise InputError("a sliding window is supported in causal models only, got "
+                       f"{self.sliding_window}")
     if self.activation not in ACTIVATIONS:
       raise InputError(f"activation must be one of {', '.join(ACTIVATIONS)}, "
                        f"got {self.activation!r}")
@@ -102,18 +109,6 @@ class TransformerConfig:
     if len(self.rope_frequencies) != pairs or (pairs and self.head_dim % 2):
       raise InputError(f"rope_frequencies must hold {pairs} values for head_dim {self.head_dim} "
                        f"and {self.positions} positions, got {len(self.rope_frequencies)}")
-
-
-def _precision(dtype: DTypeLike) -> jax.lax.Precision:
-  """Exact products for float32 inputs, on every device."""
-  exact = jnp.dtype(dtype) == jnp.float32
-  return jax.lax.Precision.HIGHEST if exact else jax.lax.Precision.DEFAULT
-
-
-def _einsum(spec: str, a: Array, b: Array, dtype: DTypeLike) -> Array:
-  """Product of two arrays in `dtype`, accumulated and returned in float32."""
-  return jnp.einsum(spec, a.astype(dtype), b.astype(dtype), precision=_precision(dtype),
-                    preferred_element_type=jnp.float32)
 
 
 class _Linear(nn.Module):
@@ -126,7 +121,7 @@ class _Linear(nn.Module):
   @nn.compact
   def __call__(self, x: Array) -> Array:
     kernel = self.param("kernel", _INIT, (x.shape[-1], self.features))
-    y = _einsum("td,df->tf", x, kernel, self.dtype)
+    y = product("td,df->tf", x, kernel, self.dtype)
     if self.use_bias:
       y = y + self.param("bias", nn.initializers.zeros, (self.features,))
     return y
@@ -156,83 +151,8 @@ def _rotate(x: Array, cos: Array, sin: Array) -> Array:
   return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
 
 
-class Stream(NamedTuple):
-  """Tokens of several rows, each held once, and the rows that they make up.
-
-  Everything but attention treats tokens one by one, so a token that two rows share (the same
-  beginning of two views) is computed once, and padding between rows does not exist.
-
-  Attributes:
-    tokens: int32[T], ids.
-    positions: int32[T], the place of each token in its own text.
-    rows: int32[R, L], which of the T tokens each row holds, in order; anything at its padding.
-    home: int32[T], r * L + l of one place where the token stands: it attends from there, and
-      every row that holds it agrees about what lies before it.
-    segments: int32[R, L] or None. 1 is the row's text and 2 + c its c-th continuation, which
-      sees the text and itself; 0 is padding, seen by none. None: every row is text up to its
-      end, and padding stands behind it.
-  """
-
-  tokens: Array
-  positions: Array
-  rows: Array
-  home: Array
-  segments: Array | None = None
-
-
-def one_row(tokens: Array, positions: Array, segments: Array | None = None) -> Stream:
-  """The stream of a single row: int32[T] each.
-
-  Example:
-    >>> import jax.numpy as jnp
-    >>> one_row(jnp.array([7, 8]), jnp.arange(2)).rows.tolist()
-    [[0, 1]]
-  """
-  places = jnp.arange(tokens.shape[0], dtype=jnp.int32)
-  return Stream(tokens, positions, places[None], places,
-                None if segments is None else segments[None])
-
-
-def _attend(q: Array, k: Array, v: Array, segments: Array | None, places: Array | None,
-            window: int | None, dtype: DTypeLike) -> Array:
-  """Causal attention of q[R, L, H, d] over k, v[R, L, Hkv, d] within each row: [R, L, H d]."""
-  num_rows, length, num_heads, head_dim = q.shape
-  num_kv_heads = k.shape[2]
-  shared = num_heads // num_kv_heads
-  # Query heads that share a key head are rows of one matrix: keys are never repeated.
-  q = (q * head_dim**-0.5).reshape(num_rows, length, num_kv_heads, shared, head_dim)
-  q = q.transpose(0, 2, 3, 1, 4).astype(dtype)
-  k, v = (a.transpose(0, 2, 1, 3).astype(dtype) for a in (k, v))
-  order = np.arange(length)
-  block = max(_BLOCK, -(-length // (8 * _MAX_BLOCKS)) * 8)
-  blocks = []
-  for start in range(0, length, block):
-    stop = min(start + block, length)
-    own, until = slice(start, stop), slice(0, stop)
-    seen = order[own, None] >= order[None, until]
-    if segments is not None:
-      keys, queries = segments[:, None, None, None, until], segments[:, None, None, own, None]
-      seen = seen & ((keys == queries) | ((keys == 1) & (queries > 0)))
-    if window is not None:
-      keys, queries = places[:, None, None, None, until], places[:, None, None, own, None]
-      seen = seen & (queries - keys < window)
-    size = shared * (stop - start)
-    folded = q[:, :, :, own].reshape(num_rows, num_kv_heads, size, head_dim)
-    scores = _einsum("rkth,rksh->rkts", folded, k[:, :, until], dtype)
-    scores = scores.reshape(num_rows, num_kv_heads, shared, stop - start, stop)
-    scores = jnp.where(seen, scores, _MASKED)
-    weights = jnp.exp(scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True)))
-    total = jnp.sum(weights, axis=-1, keepdims=True)
-    weights = weights.reshape(num_rows, num_kv_heads, size, stop)
-    mixed = _einsum("rkts,rksh->rkth", weights, v[:, :, until], dtype)
-    # Dividing after the product touches [L, d] numbers, not [L, L].
-    blocks.append(mixed.reshape(num_rows, num_kv_heads, shared, -1, head_dim) / total)
-  out = jnp.concatenate(blocks, axis=3).transpose(0, 3, 1, 2, 4)
-  return out.reshape(num_rows, length, num_heads * head_dim)
-
-
 class _Block(nn.Module):
-  """Attention and MLP, each after a norm and added to the residual stream."""
+  """Attention and MLP, each added to the residual stream, with a norm before or after."""
 
   config: TransformerConfig
   dtype: DTypeLike
@@ -240,7 +160,15 @@ class _Block(nn.Module):
   @nn.compact
   def __call__(self, carry, slot: Array, stream: Stream, rotary: tuple[Array, Array] | None):
     hidden, kept = carry
-    hidden = self._mlp(self._attention(hidden, stream, rotary))
+    c = self.config
+    attn_norm = _Norm(c.norm, c.norm_eps, name="attn_norm")
+    mlp_norm = _Norm(c.norm, c.norm_eps, name="mlp_norm")
+    if c.norm_place == "before":
+      hidden = hidden + self._attention(attn_norm(hidden), stream, rotary)
+      hidden = hidden + self._mlp(mlp_norm(hidden))
+    else:
+      hidden = attn_norm(hidden + self._attention(hidden, stream, rotary))
+      hidden = mlp_norm(hidden + self._mlp(hidden))
     if kept is not None:
       kept = kept.at[slot].set(hidden, mode="drop")  # layers not asked for have no slot
     return (hidden, kept), None
@@ -248,9 +176,8 @@ class _Block(nn.Module):
   def _linear(self, x, features, use_bias, name):
     return _Linear(features, use_bias, self.dtype, name=name)(x)
 
-  def _attention(self, hidden, stream, rotary):
+  def _attention(self, x, stream, rotary):
     c = self.config
-    x = _Norm(c.norm, c.norm_eps, name="attn_norm")(hidden)
     q = self._linear(x, c.num_heads * c.head_dim, c.qkv_bias, "q")
     k = self._linear(x, c.num_kv_heads * c.head_dim, c.qkv_bias, "k")
     v = self._linear(x, c.num_kv_heads * c.head_dim, c.qkv_bias, "v")
@@ -261,28 +188,26 @@ class _Block(nn.Module):
     if rotary is not None:
       q, k = _rotate(q, *rotary), _rotate(k, *rotary)
     q, k, v = (a[stream.rows] for a in (q, k, v))
-    places = None if c.sliding_window is None else stream.positions[stream.rows]
-    out = _attend(q, k, v, stream.segments, places, c.sliding_window, self.dtype)
+    out = attend(q, k, v, stream, causal=c.causal, window=c.sliding_window, dtype=self.dtype)
     out = out.reshape(-1, out.shape[-1])[stream.home]
-    return hidden + self._linear(out, c.width, c.out_bias, "out")
+    return self._linear(out, c.width, c.out_bias, "out")
 
-  def _mlp(self, hidden):
+  def _mlp(self, x):
     c = self.config
-    x = _Norm(c.norm, c.norm_eps, name="mlp_norm")(hidden)
     act = ACTIVATIONS[c.activation]
     inner = self._linear(x, c.mlp_width, c.mlp_bias, "up")
     if c.gated_mlp:
       inner = act(self._linear(x, c.mlp_width, c.mlp_bias, "gate")) * inner
     else:
       inner = act(inner)
-    return hidden + self._linear(inner, c.width, c.mlp_bias, "down")
+    return self._linear(inner, c.width, c.mlp_bias, "down")
 
 
 class Transformer(nn.Module):
   """Hidden states of a stream of tokens.
 
-  A token sees the tokens before it in its row, and itself; a continuation (see `Stream`) sees
-  its row's text and itself.
+  A token sees the tokens before it in its row, and itself (or, where the model is not causal, all
+  tokens of its row's text); a continuation (see `Stream`) sees its row's text and itself.
 
   Attributes:
     config: the architecture.
@@ -314,7 +239,7 @@ class Transformer(nn.Module):
     Args:
       stream: see `Stream`.
       layers: which hidden states to return: 0 the embeddings, i after block i, and
-        `num_layers` (or -1) after the final norm. Static.
+        `num_layers` (or -1) after the last block and the final norm, where there is one. Static.
 
     Returns:
       one float32[T, D] per wanted layer.
@@ -327,11 +252,17 @@ class Transformer(nn.Module):
     hidden = jnp.take(table, stream.tokens, axis=0, mode="clip").astype(jnp.float32)
     rotary = None
     if c.positions == "learned":
-      places = self.param("positions", _INIT, (c.max_positions, c.width))
-      hidden = hidden + jnp.take(places, stream.positions, axis=0, mode="clip").astype(jnp.float32)
+      places = self.param("positions", _INIT, (c.position_offset + c.max_positions, c.width))
+      at = c.position_offset + stream.positions
+      hidden = hidden + jnp.take(places, at, axis=0, mode="clip").astype(jnp.float32)
     else:
       angles = stream.positions[:, None, None].astype(jnp.float32) * jnp.array(c.rope_frequencies)
       rotary = (jnp.cos(angles) * c.rope_scale, jnp.sin(angles) * c.rope_scale)
+    if c.token_types:
+      types = self.param("token_types", _INIT, (c.token_types, c.width))
+      hidden = hidden + types[0].astype(jnp.float32)
+    if c.norm_place == "after":
+      hidden = _Norm(c.norm, c.norm_eps, name="embed_norm")(hidden)
     embedded = hidden
 
     if self.scan:
@@ -350,7 +281,9 @@ class Transformer(nn.Module):
             (hidden, None), None, stream, rotary)
         known[i + 1] = hidden
     known[0] = embedded
-    known[c.num_layers] = _Norm(c.norm, c.norm_eps, name="final_norm")(hidden)
+    if c.norm_place == "before":
+      hidden = _Norm(c.norm, c.norm_eps, name="final_norm")(hidden)
+    known[c.num_layers] = hidden
     return tuple(known[i] for i in wanted)
 
 
@@ -406,7 +339,7 @@ def unembed(config: TransformerConfig, params: Any, hidden: Array) -> Array:
     float32[P, V] logits.
   """
   table = params["embed" if config.tied_embeddings else "unembed"]
-  return _einsum("pd,vd->pv", hidden, table, table.dtype)
+  return product("pd,vd->pv", hidden, table, table.dtype)
 
 
 def init_params(config: TransformerConfig, key: Array) -> Any:

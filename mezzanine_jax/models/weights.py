@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -35,11 +36,12 @@ class Tensors(NamedTuple):
   files: tuple[Path, ...]
 
 
-def open_safetensors(directory: Path) -> Tensors:
+def open_safetensors(directory: Path, ignored: str = "") -> Tensors:
   """Opens `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
 
   Args:
     directory: folder of the model.
+    ignored: regular expression of tensor names that may hold other things than floats.
 
   Returns:
     its tensors; each is read when it is asked for.
@@ -56,7 +58,8 @@ def open_safetensors(directory: Path) -> Tensors:
       with safe_open(file, framework="numpy") as handle:
         for name in handle.keys():  # noqa: SIM118 (no mapping)
           part = handle.get_slice(name)
-          if part.get_dtype() not in ("F64", "F32", "F16", "BF16"):
+          floats = part.get_dtype() in ("F64", "F32", "F16", "BF16")
+          if not floats and not re.fullmatch(ignored, name):
             raise InputError(f"tensor {name!r} of {file} is of type {part.get_dtype()}; "
                              "supported: F64, F32, F16, BF16")
           if name in shapes:
@@ -99,7 +102,8 @@ def _safetensors_files(directory: Path) -> tuple[Path, ...]:
 
 
 def load_params(config: TransformerConfig, sources: Mapping[str, Source], tensors: Tensors,
-                dtype: str, prefix: str = "", ignored: str = "") -> Any:
+                dtype: str, prefix: str = "", ignored: str = "",
+                renamed: Mapping[str, str] = MappingProxyType({})) -> Any:
   """Reads every parameter once into the tree of `Transformer(config)`.
 
   Args:
@@ -109,6 +113,7 @@ def load_params(config: TransformerConfig, sources: Mapping[str, Source], tensor
     dtype: "float32" or "bfloat16", of matrices; norms and biases are float32.
     prefix: start of tensor names that may be there or not.
     ignored: regular expression of tensor names (without prefix) to leave alone.
+    renamed: end of a tensor's name -> what stands in its place in `sources`.
 
   Returns:
     the parameter tree.
@@ -119,7 +124,7 @@ def load_params(config: TransformerConfig, sources: Mapping[str, Source], tensor
   shapes = jax.eval_shape(functools.partial(init_params, config), jax.random.key(0))
   leaves, tree = jax.tree_util.tree_flatten_with_path(shapes)
   wanted = {"/".join(key.key for key in path): leaf.shape for path, leaf in leaves}
-  names = {name.removeprefix(prefix): name for name in tensors.shapes}
+  names = {_plain_name(name, prefix, renamed): name for name in tensors.shapes}
   _check_names(config, wanted, sources, names, ignored)
   _check_shapes(config, wanted, sources, names, tensors)
   params = []
@@ -134,6 +139,13 @@ def load_params(config: TransformerConfig, sources: Mapping[str, Source], tensor
       list(pool.map(functools.partial(_fill, tensors, convert), own, parts))
       params.append(jax.device_put(full))  # on a CPU the array itself, not a copy
   return jax.tree_util.tree_unflatten(tree, params)
+
+
+def _plain_name(name: str, prefix: str, renamed: Mapping[str, str]) -> str:
+  """A tensor's name as the family calls it."""
+  name = name.removeprefix(prefix)
+  old = next((end for end in renamed if name.endswith(end)), "")
+  return name.removesuffix(old) + renamed[old] if old else name
 
 
 def _aligned(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
@@ -183,7 +195,8 @@ def _check_names(config, wanted, sources, names, ignored):
   if missing:
     raise InputError(f"the weights lack {_listed(missing)}; they are incomplete or not of the "
                      "model that the config describes")
-  allowed = {sources["unembed"].name} if config.tied_embeddings else set()
+  tied = config.tied_embeddings and "unembed" in sources
+  allowed = {sources["unembed"].name} if tied else set()
   extra = [names[name] for name in sorted(set(names) - needed - allowed)
            if not re.fullmatch(ignored, name)]
   if extra:

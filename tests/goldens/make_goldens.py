@@ -1,11 +1,12 @@
 """Makes the golden files: tiny random models and what PyTorch `transformers` computes with them.
 
 Run from the root of the repository, where torch is installed:
-  python tests/goldens/make_goldens.py
+  python tests/goldens/make_goldens.py [NAME ...]
 Each file holds the weights under their Hugging Face names, `golden.*` arrays, and the config.
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 
 SIZES = dict(vocab_size=100, hidden_size=16, intermediate_size=24, num_hidden_layers=3,
              num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64)
+ENCODER = {name: size for name, size in SIZES.items() if name != "num_key_value_heads"}
 LLAMA3 = dict(rope_type="llama3", rope_theta=100.0, factor=4.0, low_freq_factor=1.0,
               high_freq_factor=4.0, original_max_position_embeddings=32)
 YARN = dict(rope_type="yarn", rope_theta=100.0, factor=4.0, original_max_position_embeddings=16)
@@ -31,7 +33,12 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "mistral": dict(SIZES, model_type="mistral", sliding_window=4, head_dim=8),
     "qwen2": dict(SIZES, model_type="qwen2", tie_word_embeddings=True, rope_parameters=YARN),
     "qwen3": dict(SIZES, model_type="qwen3", head_dim=8),
+    "bert": dict(ENCODER, model_type="bert", type_vocab_size=2),
+    "distilbert": dict(model_type="distilbert", vocab_size=100, dim=16, hidden_dim=24, n_layers=3,
+                       n_heads=4, max_position_embeddings=64),
+    "roberta": dict(ENCODER, model_type="roberta", type_vocab_size=1, pad_token_id=1),
 }
+ENCODERS = ("bert", "distilbert", "roberta")  # without choices; -1 is their last block's state
 CHOICES = ((5, 17, 80), (42,))  # token ids
 
 
@@ -42,7 +49,7 @@ class Golden(NamedTuple):
   weights: dict[str, np.ndarray]
   tokens: np.ndarray  # int32[T]
   hidden: np.ndarray  # float32[L + 1, T, D]
-  choice_log_probs: np.ndarray  # float32[C], of CHOICES behind the tokens
+  choice_log_probs: np.ndarray  # float32[C], of CHOICES behind the tokens; none for an encoder
 
 
 def compute(name: str, seed: int = 0, num_tokens: int = 12) -> Golden:
@@ -52,7 +59,9 @@ def compute(name: str, seed: int = 0, num_tokens: int = 12) -> Golden:
 
   settings = dict(CONFIGS[name])
   config = transformers.AutoConfig.for_model(settings.pop("model_type"), **settings)
-  model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+  kind = "MaskedLM" if name in ENCODERS else "CausalLM"  # with its head, as most checkpoints are
+  auto = getattr(transformers, f"AutoModelFor{kind}")
+  model = auto.from_config(config, attn_implementation="eager")
   model = model.float().eval()
   draw = np.random.default_rng(seed)
   with torch.no_grad():
@@ -62,20 +71,23 @@ def compute(name: str, seed: int = 0, num_tokens: int = 12) -> Golden:
       values = draw.normal(size=tuple(parameter.shape)) * (0.3 if parameter.ndim > 1 else 0.2)
       shift = parameter.mean().round() if parameter.ndim == 1 else 0.0
       parameter.copy_(torch.tensor(values, dtype=torch.float32) + shift)
-    tokens = draw.integers(0, config.vocab_size, num_tokens).astype(np.int32)
+    lowest = 2 if name == "roberta" else 0  # it counts no positions at its padding token
+    tokens = draw.integers(lowest, config.vocab_size, num_tokens).astype(np.int32)
 
     def run(ids):
       return model(torch.tensor(ids, dtype=torch.long)[None], output_hidden_states=True)
 
     hidden = torch.stack(run(tokens).hidden_states)[:, 0].numpy()
     log_probs = []
-    for choice in CHOICES:
+    for choice in CHOICES if name not in ENCODERS else ():
       logits = run([*tokens.tolist(), *choice]).logits[0, num_tokens - 1:-1]
       picked = torch.log_softmax(logits, -1)[torch.arange(len(choice)), list(choice)]
       log_probs.append(picked.sum().item())
   weights = {key: value.numpy() for key, value in model.state_dict().items()}
   if config.tie_word_embeddings:
-    del weights["lm_head.weight"]
+    tied = {"bert": "cls.predictions.decoder.weight", "distilbert": "vocab_projector.weight",
+            "roberta": "lm_head.decoder.weight"}.get(name, "lm_head.weight")
+    del weights[tied]
   return Golden(config.to_dict(), weights, tokens, hidden, np.array(log_probs, np.float32))
 
 
@@ -101,7 +113,7 @@ def read(path: Path) -> Golden:
 
 
 if __name__ == "__main__":
-  for each in CONFIGS:
+  for each in sys.argv[1:] or CONFIGS:
     target = Path(__file__).parent / f"{each}.safetensors"
     write(compute(each), target)
     print(target.name, target.stat().st_size)

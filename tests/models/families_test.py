@@ -56,7 +56,7 @@ def test_matches_the_stored_reference(name, goldens, write_model, tmp_path):
 
 def test_every_family_has_a_reference(goldens):
   assert {c["model_type"] for c in goldens["CONFIGS"].values()} == set(FAMILIES)
-  assert set(goldens["CONFIGS"]) == set(NAMES)
+  assert set(goldens["CONFIGS"]) == {*NAMES, *goldens["ENCODERS"]}  # see encoders_test.py
 
 
 @pytest.mark.torch
@@ -91,6 +91,8 @@ def test_rope_matches_torch(scaling):
 
 
 SIZES = {
+    "distilbert": ("vocab_size", "dim", "hidden_dim", "n_layers", "n_heads",
+                   "max_position_embeddings"),
     "gpt2": ("vocab_size", "n_embd", "n_layer", "n_head", "n_positions"),
     "llama": ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
               "num_attention_heads", "max_position_embeddings"),
@@ -130,8 +132,8 @@ def test_unsupported_settings_are_refused(kind, change, message, goldens):
 
 
 def test_unsupported_model_lists_the_supported():
-  with pytest.raises(InputError, match="'bert' are not supported; supported: gpt2, llama"):
-    family_of("bert")
+  with pytest.raises(InputError, match="'electra' are not supported; supported: gpt2, llama"):
+    family_of("electra")
 
 
 def test_sliding_window_in_all_layers_or_none(goldens):

@@ -119,7 +119,7 @@ def _no_config(folder):
 
 
 def _other_family(folder):
-  (folder / "config.json").write_text('{"model_type": "bert"}')
+  (folder / "config.json").write_text('{"model_type": "electra"}')
 
 
 def _pickled(folder):
@@ -155,7 +155,7 @@ def _small_vocabulary(folder):
 @pytest.mark.parametrize("spoil, message", [
     (_broken_json, "config.json is not valid json"),
     (_no_config, "holds no config.json"),
-    (_other_family, "'bert' are not supported; supported: gpt2"),
+    (_other_family, "'electra' are not supported; supported: gpt2"),
     (_pickled, r"pickled weights only \(pytorch_model.bin\), which are refused"),
     (_no_weights, "holds no model.safetensors"),
     (_cut_weights, "model.safetensors is not a readable safetensors file"),

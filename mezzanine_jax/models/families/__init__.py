@@ -1,9 +1,12 @@
 """The supported model families, by the `model_type` of a Hugging Face config."""
 
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.models.families.bert import BERT
+from mezzanine_jax.models.families.distilbert import DISTILBERT
 from mezzanine_jax.models.families.family import Family, Source
 from mezzanine_jax.models.families.gpt2 import GPT2
 from mezzanine_jax.models.families.llama import LLAMA, QWEN
+from mezzanine_jax.models.families.roberta import ROBERTA
 
 FAMILIES: dict[str, Family] = {
     "gpt2": GPT2,
@@ -11,6 +14,9 @@ FAMILIES: dict[str, Family] = {
     "mistral": LLAMA,
     "qwen2": QWEN,
     "qwen3": QWEN,
+    "bert": BERT,
+    "distilbert": DISTILBERT,
+    "roberta": ROBERTA,
 }
 
 __all__ = ["FAMILIES", "Family", "Source", "family_of"]

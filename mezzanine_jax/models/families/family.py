@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mezzanine_jax.errors import InputError
@@ -34,8 +35,10 @@ class Family(NamedTuple):
     config: Hugging Face config as a mapping -> TransformerConfig.
     weights: parameter path ("layers/q/kernel") -> Source, for safetensors files.
     prefix: start of tensor names that some checkpoints have and others leave out.
-    ignored: regular expression of tensor names that are no weights (buffers of old checkpoints).
+    ignored: regular expression of tensor names (without prefix) that are not wanted: buffers of
+      old checkpoints, heads of an encoder.
     gguf_weights: the same as `weights` for GGUF files; None where those are not supported.
+    renamed: what some checkpoints call the end of a tensor's name -> what it is called here.
   """
 
   config: Callable[[Mapping[str, Any]], TransformerConfig]
@@ -43,6 +46,7 @@ class Family(NamedTuple):
   prefix: str
   ignored: str
   gguf_weights: Mapping[str, Source] | None = None
+  renamed: Mapping[str, str] = MappingProxyType({})
 
 
 def required(config: Mapping[str, Any], field: str) -> Any:

@@ -1,0 +1,128 @@
+"""Attention over rows of a stream of tokens, each of which several rows may share."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = jax.Array
+DTypeLike = Any
+
+_MASKED = -1e30  # in place of a score that must not count: its exponential is exactly 0
+# Attention goes over the queries in blocks, each (where it is causal) against the keys up to its
+# own end. Smaller ones leave out more of the masked half; more than eight cost compile time.
+_BLOCK, _MAX_BLOCKS = 64, 8
+
+
+def _precision(dtype: DTypeLike) -> jax.lax.Precision:
+  """Exact products for float32 inputs, on every device."""
+  exact = jnp.dtype(dtype) == jnp.float32
+  return jax.lax.Precision.HIGHEST if exact else jax.lax.Precision.DEFAULT
+
+
+def product(spec: str, a: Array, b: Array, dtype: DTypeLike) -> Array:
+  """Product of two arrays in `dtype`, accumulated and returned in float32."""
+  return jnp.einsum(spec, a.astype(dtype), b.astype(dtype), precision=_precision(dtype),
+                    preferred_element_type=jnp.float32)
+
+
+class Stream(NamedTuple):
+  """Tokens of several rows, each held once, and the rows that they make up.
+
+  Everything but attention treats tokens one by one, so a token that two rows share (the same
+  beginning of two views) is computed once, and padding between rows does not exist.
+
+  Attributes:
+    tokens: int32[T], ids.
+    positions: int32[T], the place of each token in its own text.
+    rows: int32[R, L], which of the T tokens each row holds, in order; anything at its padding.
+    home: int32[T], r * L + l of one place where the token stands: it attends from there, and
+      every row that holds it agrees about what it sees. In a causal model that is what lies
+      before it; in others the whole row, so that there no token may be shared.
+    segments: int32[R, L] or None. 1 is the row's text and 2 + c its c-th continuation, which
+      sees the text and itself; 0 is padding, seen by none. None: every row is text up to its
+      end, and padding stands behind it (a causal model), or there is none (others).
+  """
+
+  tokens: Array
+  positions: Array
+  rows: Array
+  home: Array
+  segments: Array | None = None
+
+
+def one_row(tokens: Array, positions: Array, segments: Array | None = None) -> Stream:
+  """The stream of a single row: int32[T] each.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> one_row(jnp.array([7, 8]), jnp.arange(2)).rows.tolist()
+    [[0, 1]]
+  """
+  places = jnp.arange(tokens.shape[0], dtype=jnp.int32)
+  return Stream(tokens, positions, places[None], places,
+                None if segments is None else segments[None])
+
+
+def attend(
+    q: Array, k: Array, v: Array, stream: Stream, *, causal: bool, window: int | None,
+    dtype: DTypeLike,
+) -> Array:
+  """Softmax attention within each row; scores, softmax and sums are float32.
+
+  Args:
+    q: float32[R, L, H, d].
+    k: float32[R, L, Hkv, d]; H is a multiple of Hkv.
+    v: float32[R, L, Hkv, d].
+    stream: says what the places of a row hold.
+    causal: whether a token sees only what stands before it, and itself.
+    window: a token sees positions nearer than this before it; None for no limit.
+    dtype: of the products' inputs.
+
+  Returns:
+    float32[R, L, H d]; anything at padding.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> stream = one_row(jnp.arange(2), jnp.arange(2), jnp.ones(2, jnp.int32))
+    >>> q, v = jnp.zeros((1, 2, 1, 1)), jnp.array([1.0, 3.0]).reshape(1, 2, 1, 1)
+    >>> for causal in (True, False):
+    ...   attend(q, q, v, stream, causal=causal, window=None, dtype="float32")[0, :, 0].tolist()
+    [1.0, 2.0]
+    [2.0, 2.0]
+  """
+  num_rows, length, num_heads, head_dim = q.shape
+  num_kv_heads = k.shape[2]
+  shared = num_heads // num_kv_heads
+  # Query heads that share a key head are rows of one matrix: keys are never repeated.
+  q = (q * head_dim**-0.5).reshape(num_rows, length, num_kv_heads, shared, head_dim)
+  q = q.transpose(0, 2, 3, 1, 4).astype(dtype)
+  k, v = (a.transpose(0, 2, 1, 3).astype(dtype) for a in (k, v))
+  order, segments = np.arange(length), stream.segments
+  places = None if window is None else stream.positions[stream.rows]
+  block = max(_BLOCK, -(-length // (8 * _MAX_BLOCKS)) * 8)
+  blocks = []
+  for start in range(0, length, block):
+    stop = min(start + block, length)
+    own, until = slice(start, stop), slice(0, stop if causal else length)
+    seen = order[own, None] >= order[None, until] if causal else np.array(True)
+    if segments is not None:
+      keys, queries = segments[:, None, None, None, until], segments[:, None, None, own, None]
+      seen = seen & ((keys == queries) | ((keys == 1) & (queries > 0)))
+    if window is not None:
+      keys, queries = places[:, None, None, None, until], places[:, None, None, own, None]
+      seen = seen & (queries - keys < window)
+    size = shared * (stop - start)
+    folded = q[:, :, :, own].reshape(num_rows, num_kv_heads, size, head_dim)
+    scores = product("rkth,rksh->rkts", folded, k[:, :, until], dtype)
+    scores = scores.reshape(num_rows, num_kv_heads, shared, stop - start, -1)
+    scores = jnp.where(seen, scores, _MASKED)
+    weights = jnp.exp(scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True)))
+    total = jnp.sum(weights, axis=-1, keepdims=True)
+    weights = weights.reshape(num_rows, num_kv_heads, size, -1)
+    mixed = product("rkts,rksh->rkth", weights, v[:, :, until], dtype)
+    # Dividing after the product touches [L, d] numbers, not [L, L].
+    blocks.append(mixed.reshape(num_rows, num_kv_heads, shared, -1, head_dim) / total)
+  out = jnp.concatenate(blocks, axis=3).transpose(0, 3, 1, 2, 4)
+  return out.reshape(num_rows, length, num_heads * head_dim)

@@ -1,0 +1,49 @@
+"""Attention against the sum over what each place sees, written out in NumPy."""
+
+import numpy as np
+import pytest
+
+from mezzanine_jax.models.attention import Stream, attend
+
+
+def _stream(segments):
+  rows, length = segments.shape
+  places = np.arange(rows * length, dtype=np.int32)
+  positions = np.tile(np.arange(length, dtype=np.int32), rows)
+  return Stream(places, positions, places.reshape(rows, length), places, segments)
+
+
+def _sees(segments, i, j, causal, window):
+  own, other = segments[i], segments[j]
+  if causal and (j > i or (window is not None and i - j >= window)):
+    return False
+  return own == other or (other == 1 and own > 0)
+
+
+@pytest.mark.parametrize("causal, window", [(True, None), (True, 5), (False, None)])
+@pytest.mark.parametrize("length", [7, 150])  # one block of queries, and several
+def test_equals_the_sum_written_out(causal, window, length):
+  rng = np.random.default_rng(0)
+  q, k, v = (rng.normal(size=(2, length, heads, 4)).astype(np.float32) for heads in (4, 2, 2))
+  segments = np.ones((2, length), np.int32)
+  segments[0, length - 3 :] = 2, 2, 0  # a continuation, then padding
+  segments[1, 5:] = 0
+  got = attend(q, k, v, _stream(segments), causal=causal, window=window, dtype="float32")
+  got = np.asarray(got).reshape(2, length, 4, 4)
+  for r, i in [(r, i) for r in range(2) for i in range(length) if segments[r, i]]:
+    seen = [j for j in range(length) if _sees(segments[r], i, j, causal, window)]
+    for head in range(4):
+      scores = k[r, seen, head // 2] @ q[r, i, head] / 2
+      weights = np.exp(scores - scores.max())
+      expected = weights @ v[r, seen, head // 2] / weights.sum()
+      np.testing.assert_allclose(got[r, i, head], expected, atol=2e-6)
+
+
+def test_without_segments_a_row_is_all_text():
+  rng = np.random.default_rng(1)
+  q, k, v = (rng.normal(size=(1, 9, 1, 4)).astype(np.float32) for _ in range(3))
+  stream = _stream(np.ones((1, 9), np.int32))
+  for causal in (True, False):
+    settings = dict(causal=causal, window=None, dtype="float32")
+    np.testing.assert_array_equal(attend(q, k, v, stream, **settings),
+                                  attend(q, k, v, stream._replace(segments=None), **settings))
