@@ -12,6 +12,7 @@ GROUP = "mezzanine.recipes"  # entry points of other packages: a module like tho
 # Name -> module, imported when it is asked for.
 RECIPES = {
     "hf_llm_hiddenstate_order_distill": "mezzanine_jax.recipes.hf_llm_hiddenstate_order_distill",
+    "llm_belief_distill": "mezzanine_jax.recipes.llm_belief_distill",
     "llm_order_gap": "mezzanine_jax.recipes.llm_order_gap",
 }
 
