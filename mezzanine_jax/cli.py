@@ -142,6 +142,7 @@ def _list() -> int:
   """Prints what a configuration may name, other packages' too."""
   from mezzanine_jax import recipes, symmetries, worlds
   from mezzanine_jax.students import STUDENTS
+  from mezzanine_jax.text_students import TEXT_STUDENTS
 
   def described(names: Iterable[str], get: Callable[[str], Any]) -> dict[str, str]:
     out = {}
@@ -152,11 +153,12 @@ def _list() -> int:
         out[name] = f"cannot be used: {error}"
     return out
 
+  students = STUDENTS | TEXT_STUDENTS
   groups = {
       "recipes": described(recipes.recipe_names(), recipes.get_recipe),
       "worlds": described(worlds.world_names(), worlds.get_world),
       "symmetries": described(symmetries.symmetry_names(), symmetries.get_symmetry),
-      "students": described(STUDENTS, STUDENTS.__getitem__),
+      "students": described(students, students.__getitem__),
   }
   for title, members in groups.items():
     print(title)

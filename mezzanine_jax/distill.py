@@ -14,7 +14,7 @@ import optax
 
 from mezzanine_jax import checkpoints
 from mezzanine_jax.base import Array, Params
-from mezzanine_jax.distill_data import Batch, DistillData, compact, draw_batch
+from mezzanine_jax.distill_data import Batch, DistillData, compact, draw_batch, table
 from mezzanine_jax.divergences import kl
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.students import Inputs, Student, predict_rows
@@ -159,8 +159,7 @@ def mean_kl(
   Returns:
     The mean; 0 for a student that gives the teacher's answer on every view.
   """
-  inputs = {"features": data.features, "log_probs": data.log_probs}
-  log_probs_RxC = predict_rows(apply, params, inputs)
+  log_probs_RxC = predict_rows(apply, params, table(data))
   kl_NxK = kl(data.teacher_log_probs[:, None], log_probs_RxC[data.row])
   weight_NxK = jnp.exp(data.log_weights)
   return jnp.sum(jnp.where(weight_NxK > 0, weight_NxK * kl_NxK, 0.0)) / data.row.shape[0]
@@ -243,7 +242,7 @@ def train(
     raise InputError("hard_label_weight > 0 needs labels, but no training example has one")
 
   init_key, draw_key = jax.random.split(key)
-  one_view = {"features": data.features[0], "log_probs": data.log_probs[0]}
+  one_view = {name: array[0] for name, array in table(data).items()}
   loop = _start(init_key, one_view, student=student, plan=plan)
   if checkpoint_dir is not None:
     inputs = (jax.random.key_data(draw_key), loop.state.params, data, valid)

@@ -25,6 +25,8 @@ class DistillData(NamedTuple):
     log_weights: float32[N, K]; `exp` sums to 1 over each example's views; -inf is padding.
     teacher_log_probs: float32[N, C], normalised.
     labels: int32[N], the right choice; -1 where it is unknown.
+    tokens: int32[R, T], for students that read the text themselves (features are [R, 0] then);
+      None for others.
   """
 
   features: Array
@@ -33,13 +35,14 @@ class DistillData(NamedTuple):
   log_weights: Array
   teacher_log_probs: Array
   labels: Array
+  tokens: Array | None = None
 
 
 class Batch(NamedTuple):
   """Views to learn from.
 
   Attributes:
-    inputs: what the student sees: `features` [B, D], `log_probs` [B, C].
+    inputs: what the student sees: `features` [B, D], `log_probs` [B, C], `tokens` [B, T].
     teacher_log_probs: float32[B, C].
     labels: int32[B], -1 where unknown.
   """
@@ -47,6 +50,12 @@ class Batch(NamedTuple):
   inputs: Inputs
   teacher_log_probs: Array
   labels: Array
+
+
+def table(data: DistillData) -> Inputs:
+  """The rows as a student's inputs: dict of arrays [R, ...]."""
+  inputs = {"features": data.features, "log_probs": data.log_probs}
+  return inputs if data.tokens is None else inputs | {"tokens": data.tokens}
 
 
 def select(data: DistillData, examples: Sequence[int]) -> DistillData:
@@ -182,7 +191,7 @@ def draw_batch(data: DistillData, key: Array, batch_size: int) -> Batch:
   sums = jnp.cumsum(jnp.exp(data.log_weights[example]), axis=1)
   view = (uniform_2xB[1][:, None] * sums[:, -1:] >= sums).sum(1)
   row = data.row[example, view]
-  inputs = {"features": data.features[row], "log_probs": data.log_probs[row]}
+  inputs = {name: array[row] for name, array in table(data).items()}
   return Batch(inputs, data.teacher_log_probs[example], data.labels[example])
 
 
@@ -202,6 +211,7 @@ def compact(data: DistillData, part: str) -> DistillData:
       to 1, labels that are no choice, NaN or infinity where a number is needed.
   """
   features, log_probs = np.asarray(data.features), np.asarray(data.log_probs)
+  tokens = None if data.tokens is None else np.asarray(data.tokens)
   row, labels = np.asarray(data.row), np.asarray(data.labels)
   log_weights = np.asarray(data.log_weights, np.float32)
   teacher = np.asarray(data.teacher_log_probs, np.float32)
@@ -218,8 +228,10 @@ def compact(data: DistillData, part: str) -> DistillData:
     and labels.shape == (row.shape[0],)
     and teacher.shape == (row.shape[0], log_probs.shape[1]),
     "needed are features[R, D], log_probs[R, C], row[N, K], log_weights[N, K], "
-    f"teacher_log_probs[N, C] and labels[N], got {[list(np.shape(field)) for field in data]}",
+    f"teacher_log_probs[N, C] and labels[N], got {[list(np.shape(field)) for field in data[:6]]}",
   )
+  holds = tokens is None or (tokens.ndim == 2 and tokens.shape[0] == features.shape[0])
+  require(holds, "tokens must be int32[R, T]")
   require(row.size > 0, "it has no examples or no views")
   require(row.min() >= -1 and row.max() < features.shape[0], "a row index is out of range")
   is_view = np.exp(log_weights) > 0
@@ -235,12 +247,14 @@ def compact(data: DistillData, part: str) -> DistillData:
   log_weights = np.where(is_view, log_weights, -np.inf).astype(np.float32)
   if used.size < features.shape[0]:
     features, log_probs = features[used], log_probs[used]
+    tokens = None if tokens is None else tokens[used]
   if features.dtype.itemsize > 4 or features.dtype.kind in "iub":
     features = features.astype(np.float32)
   require(bool(np.isfinite(features).all()), "its features hold NaN or infinity")
   require(not np.isnan(log_probs).any(), "its log_probs hold NaN")
   return DistillData(
-    features, log_probs.astype(np.float32), row, log_weights, teacher, labels.astype(np.int32)
+    features, log_probs.astype(np.float32), row, log_weights, teacher, labels.astype(np.int32),
+    tokens,
   )
 
 

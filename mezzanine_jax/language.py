@@ -170,6 +170,33 @@ def plan(
               shared, batches)
 
 
+def only_rows(plan: Plan, which: np.ndarray, batch_tokens: int, max_shapes: int) -> Plan:
+  """Some rows of a plan, batched anew: to be run, not to be looked up (the index is empty).
+
+  Args:
+    plan: the rows.
+    which: int[n], distinct numbers of rows.
+    batch_tokens: tokens of a batch.
+    max_shapes: the most shapes that are compiled.
+  """
+  which = np.sort(which)
+  # What a row shares with one further ahead is the least that is shared on the way.
+  shared = [0, *(plan.shared[a + 1 : b + 1].min() for a, b in itertools.pairwise(which))]
+  shared = np.array(shared, np.int32)
+  num_choices, width = prompts.current(plan.xs).choices.shape[-2:]
+  batches = engine.plan_batches(
+      plan.lengths[which], batch_tokens, max_shapes, shared=shared,
+      extra=num_choices * (width - 1),
+  )
+  elements = jax.tree.map(lambda a: a[which], plan.rows.elements)
+  none = np.empty(0, np.int32)
+  rows = engine.Rows(plan.rows.example[which], elements, none, none[:, None])
+  return plan._replace(
+      rows=rows, source=plan.source[which], texts_of=lambda part: plan.texts_of(which[part]),
+      lengths=plan.lengths[which], shared=shared, batches=batches,
+  )
+
+
 def score(
     plan: Plan,
     batch_fn: Callable[..., scoring.Scores],
@@ -196,13 +223,7 @@ def score(
     The store, every row done, and how many rows were run now.
   """
   def inputs_of(batch: engine.Batch) -> Any:
-    which = np.arange(batch.start, batch.stop)
-    packed = packing.pack_rows(
-        plan.texts_of(which), plan.shared[which], num_tokens=batch.tokens, num_rows=batch.size,
-        length=batch.length,
-    )
-    filled = np.minimum(np.arange(batch.start, batch.start + batch.size), batch.stop - 1)
-    return jax.tree.map(lambda a: a[filled], plan.rows.elements), packed
+    return batch_inputs(plan, batch)
 
   shapes = jax.eval_shape(batch_fn, params, *inputs_of(plan.batches[0]))._asdict()
   number = len(plan.rows.example)
@@ -218,6 +239,17 @@ def score(
       name_of=lambda row: f"example {ids[plan.rows.example[row]]!r}",
   )
   return store, ran
+
+
+def batch_inputs(plan: Plan, batch: engine.Batch) -> tuple[Any, scoring.PackedRows]:
+  """The elements and the packed rows of a batch: what `batch_fn` takes behind the params."""
+  which = np.arange(batch.start, batch.stop)
+  packed = packing.pack_rows(
+      plan.texts_of(which), plan.shared[which], num_tokens=batch.tokens, num_rows=batch.size,
+      length=batch.length,
+  )
+  filled = np.minimum(np.arange(batch.start, batch.start + batch.size), batch.stop - 1)
+  return jax.tree.map(lambda a: a[filled], plan.rows.elements), packed
 
 
 def digest(plan: Plan) -> str:

@@ -5,7 +5,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -170,11 +170,14 @@ def standardize(student: Student, mean: Array, std: Array) -> Student:
 STUDENTS: dict[str, Callable[..., Student]] = {"linear": linear_head, "mlp": mlp_head}
 
 
-def make_student(name: str, **settings: Any) -> Student:
+def make_student(
+  name: str, *, factories: Mapping[str, Callable[..., Student]] = STUDENTS, **settings: Any
+) -> Student:
   """The student of a config's name and settings.
 
   Args:
-    name: a key of `STUDENTS`.
+    name: a key of `factories`.
+    factories: `STUDENTS`, or `text_students.TEXT_STUDENTS`.
     **settings: arguments of its factory; `num_choices` is always needed.
 
   Returns:
@@ -186,16 +189,16 @@ def make_student(name: str, **settings: Any) -> Student:
   Example:
     >>> student = make_student("mlp", num_choices=2, hidden=8)
   """
-  if name not in STUDENTS:
-    raise InputError(f"unknown student {name!r}{did_you_mean(name, STUDENTS)}")
-  allowed = list(inspect.signature(STUDENTS[name]).parameters)
+  if name not in factories:
+    raise InputError(f"unknown student {name!r}{did_you_mean(name, factories)}")
+  allowed = list(inspect.signature(factories[name]).parameters)
   for setting in settings:
     if setting not in allowed:
       hint = did_you_mean(setting, allowed)
       raise InputError(f"unknown setting {setting!r} of student {name!r}{hint}")
   if "num_choices" not in settings:
     raise InputError(f"student {name!r} needs num_choices")
-  return STUDENTS[name](**settings)
+  return factories[name](**settings)
 
 
 @functools.partial(jax.jit, static_argnames=("apply", "block"))

@@ -13,6 +13,7 @@ GROUP = "mezzanine.recipes"  # entry points of other packages: a module like tho
 RECIPES = {
     "hf_llm_hiddenstate_order_distill": "mezzanine_jax.recipes.hf_llm_hiddenstate_order_distill",
     "hf_text_order_distill": "mezzanine_jax.recipes.hf_text_order_distill",
+    "llm_belief_distill": "mezzanine_jax.recipes.llm_belief_distill",
     "llm_order_gap": "mezzanine_jax.recipes.llm_order_gap",
 }
 

@@ -1,0 +1,286 @@
+"""Distill an LM's belief, averaged over views, into a tiny student that reads the text itself.
+
+1. A causal LM answers a prompt about every example, on the canonical view and on K views.
+2. The teacher is the mean belief over the views. The student reads the canonical text only:
+   through a frozen small encoder, or by a small transformer or bag of embeddings of its own.
+3. On unseen examples: fidelity to the teacher, accuracy, gap (the student then reads the views,
+   too), two controls, and what an answer costs: parameters, FLOPs, texts a second.
+"""
+
+import dataclasses
+import pathlib
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mezzanine_jax import (
+    checkpoints,
+    comparison,
+    efficiency,
+    evaluation,
+    experiment,
+    language,
+    progress,
+    report,
+    runs,
+    scoring,
+    students,
+    text_features,
+    text_students,
+    training,
+    view_texts,
+)
+from mezzanine_jax import distill_data as data_lib
+from mezzanine_jax import store as store_lib
+from mezzanine_jax.config import arguments_of, option
+from mezzanine_jax.encoding import POOLS
+from mezzanine_jax.models.load import LanguageModel, load_model
+from mezzanine_jax.settings import (
+    LmFields,
+    RunFields,
+    SymmetryFields,
+    TrainingFields,
+    WorldFields,
+)
+
+NAME = "llm_belief_distill"
+ENCODER_HEAD = "encoder_head"
+TEXTS = "texts.zarr"
+show_views = experiment.show_views
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(RunFields, TrainingFields, SymmetryFields, LmFields, WorldFields):
+  """Every field of the recipe."""
+
+  world: str = option("hf_text", "where examples come from, see `mezzanine list`")
+  student: str = option(
+      ENCODER_HEAD, "what reads the text", one_of=(ENCODER_HEAD, *text_students.TEXT_STUDENTS))
+  encoder_name: str = option(
+      "sentence-transformers/all-MiniLM-L6-v2",
+      "encoder_head: hub id, local folder, or pkg:NAME of the frozen encoder")
+  pool: str = option("mean", "encoder_head: how hidden states are pooled", one_of=POOLS)
+  head: str = option("mlp", "encoder_head: the head", one_of=tuple(students.STUDENTS))
+  hidden: int = option(256, "encoder_head: width of the mlp's hidden layers", at_least=1)
+  depth: int = option(1, "encoder_head: hidden layers of the mlp", at_least=1)
+  width: int = option(64, "transformer, embedding_bag: width", at_least=1)
+  layers: int = option(2, "transformer: blocks", at_least=1)
+  heads: int = option(4, "transformer: attention heads", at_least=1)
+  max_tokens: int = option(256, "transformer, embedding_bag: most tokens read", at_least=1)
+  speed_texts: int = option(
+      16, "test texts that speed is measured on", at_least=1, runtime=True)
+
+
+def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
+  """Runs the experiment, or continues it, or returns the results of a finished one.
+
+  Args:
+    config: see `Config`.
+    out: the run's folder.
+
+  Returns:
+    What `results.json` holds.
+
+  Raises:
+    InputError: for input that cannot be used; nothing is written then, but for scores or a loss
+      that turn out not to be finite.
+  """
+  started = time.monotonic()
+  folder = runs.look(out, NAME, config)
+  if folder.results is not None:
+    return folder.results
+
+  # Everything that can be wrong with the input shows before anything is written.
+  asked = experiment.ask(config)
+  data, lm = asked.data, asked.lm
+  batch_fn = _without_features(experiment.lm_batch_fn(config, asked))
+  plan = experiment.plan_views(config, data, asked.prepared, lm.tokenizer, asked.symmetry)
+  parts = experiment.split_training(config, data)
+  needed, index = _needed(plan, data.is_test)
+  reader = _encoder(config, asked, plan, needed) if config.student == ENCODER_HEAD else None
+  name, settings, factories = _student_of(config, lm.config.vocab_size)
+  student = students.make_student(
+      name, factories=factories, num_choices=len(asked.choices), **settings)
+  fingerprint = runs.fingerprint(
+      NAME, config, model=lm.digest, data=data.world.digests, rows=language.digest(plan),
+      encoder=reader and reader[0].digest)
+  runs.begin(folder, fingerprint)
+  scored = experiment.score(
+      folder, fingerprint, plan, batch_fn, lm.params, [e.id for e in data.examples])
+
+  lm_rows = store_lib.read(scored.store, "log_probs")
+  rows = data_lib.DistillData(
+      features=np.zeros((len(needed), 0), np.float32),
+      log_probs=lm_rows[needed],
+      row=index[0][:, None],
+      log_weights=np.zeros((len(data.examples), 1), np.float32),
+      teacher_log_probs=np.asarray(evaluation.teacher(scored.beliefs)),
+      labels=data.labels,
+  )
+  cut = {}
+  if reader:
+    encoder, encoder_plan, encode = reader
+    rows = rows._replace(features=text_features.features_of(
+        encoder, encoder_plan, encode, folder.path / TEXTS, fingerprint))
+  else:
+    texts = plan.texts_of(needed)
+    tokens, front, behind = text_students.student_tokens(
+        texts.tokens, texts.lengths, config.max_tokens)
+    rows, cut = rows._replace(tokens=tokens), {"cut_in_front": front, "cut_behind": behind}
+  test = np.flatnonzero(data.is_test)
+  with progress.bar("measuring the LM"):
+    speed = _lm_speed(config, lm, plan, batch_fn, test)
+  data_block, symmetry = experiment.data_block(asked, plan), asked.symmetry
+  del lm, asked  # training needs the room that the weights take
+
+  trained = training.train_with_controls(
+      student, rows, parts, config, folder.path / runs.STUDENT)
+  checkpoints.save_student(folder.path / runs.STUDENT, trained.result.params, {
+      "name": name,
+      "settings": settings,
+      "num_choices": rows.log_probs.shape[1],
+      "feature_size": rows.features.shape[1],
+      "lm_name": config.lm_name,
+      "config": dataclasses.asdict(config),
+      **cut,
+  })
+  with progress.bar("measuring the student"):
+    speed = {"student": _student_speed(config, trained, rows, index[0][test], reader, name,
+                                       settings)} | speed
+
+  # What is read under other labels is answered under them.
+  align = jax.vmap(symmetry.align)
+  elements = jax.tree.map(lambda a: a[needed], plan.rows.elements)
+  inputs = jax.tree.map(jnp.asarray, data_lib.table(rows))
+  predicted = training.predict(trained, inputs)
+  predicted = {
+      model: own if model == "constant" else align(elements, own)
+      for model, own in predicted.items()
+  }
+  clusters = [data.clusters[n] for n in test]
+  lm_test = evaluation.select(scored.beliefs, test)
+  where = (index[0][test], index[1][test], plan.views.log_weights[test],
+           plan.views.orbit_size[test])
+  blocks = comparison.student_blocks(lm_test, {
+      model: evaluation.gather(own, *where) for model, own in predicted.items()
+  }, data.labels[test], clusters, config.seed)
+  mass = store_lib.read(scored.store, "choice_mass")[plan.rows.canonical_row[test]]
+  blocks["baseline"] |= comparison.choice_mass_block(mass, clusters)
+  blocks["student"] |= training.history_block(trained)
+  results = report.header(NAME, config) | blocks | {
+      "data": data_block,
+      "cost": scored.cost | {
+          "models": speed, "total_seconds": time.monotonic() - started,
+          "peak_rss_mb": report.peak_rss_mb(),
+      },
+  }
+  report.diagnostics(results, lm_test, folder.path / runs.DIAGNOSTICS)
+  # Last of all: where results.json stands, the run is finished.
+  return runs.write_json(folder.path / runs.RESULTS, results)
+
+
+def show(results: dict[str, Any], out: str | pathlib.Path) -> None:
+  """Prints the results, and what an answer costs."""
+  report.show(results, out)
+  efficiency.show(results["cost"]["models"])
+
+
+def _needed(
+    plan: language.Plan, is_test: np.ndarray
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+  """The rows that a student reads, and where canonical and other views are among them.
+
+  It learns from canonical views, and reads the others of the test part only to be judged.
+  """
+  views = plan.rows.row[is_test]
+  needed = np.unique(np.concatenate([plan.rows.canonical_row, views[views >= 0]]))
+  where = np.full(len(plan.rows.example) + 1, -1, np.int32)  # the last entry stands for padding
+  where[needed] = np.arange(len(needed))
+  return needed, (where[plan.rows.canonical_row], where[plan.rows.row])
+
+
+def _encoder(config: Config, asked: experiment.Asked, plan: language.Plan, needed: np.ndarray):
+  """The frozen encoder, the plan of the texts that it reads, and its function of a batch."""
+  encoder = load_model(config.encoder_name)
+  texts = view_texts.row_texts(plan, asked.prepared, asked.symmetry, needed)
+  encoder_plan = text_features.plan_texts(encoder, text_features.without_common(texts), config)
+  return encoder, encoder_plan, text_features.encoder_batch_fn(encoder, config.pool)
+
+
+def _student_of(config: Config, vocab_size: int) -> tuple[str, dict[str, Any], dict[str, Any]]:
+  """Name and settings of the student, and the factories that its name is one of."""
+  if config.student == ENCODER_HEAD:
+    name, factories = config.head, students.STUDENTS
+  else:
+    name, factories = config.student, text_students.TEXT_STUDENTS
+  fields = dataclasses.asdict(config) | {"vocab_size": vocab_size}
+  return name, arguments_of(factories[name], fields), factories
+
+
+def _without_features(batch_fn):
+  """The same scores without hidden states, which nobody reads."""
+
+  def apply(params, elements, rows):
+    return scoring.Answers(*batch_fn(params, elements, rows)[:3])
+
+  return apply
+
+
+def _lm_speed(
+    config: Config, lm: LanguageModel, plan: language.Plan, batch_fn, test: np.ndarray
+) -> dict[str, Any]:
+  """Parameters, FLOPs and speed of one pass of the LM, and of the teacher's K passes."""
+  answers = plan.texts_of(plan.rows.canonical_row[test[:1]])
+  extra = int((answers.choice_lengths - 1).sum())
+
+  def views_of(examples):
+    used = plan.rows.row[examples]
+    return np.unique(used[used >= 0])
+
+  out = {}
+  for name, rows_of in (
+      ("lm_one_pass", lambda examples: plan.rows.canonical_row[examples]), ("teacher", views_of)
+  ):
+    chosen, rows = test[: config.speed_texts], rows_of(test)
+    part = language.only_rows(plan, rows_of(chosen), config.batch_tokens, config.max_shapes)
+    run = efficiency.plan_runner(part, batch_fn, lm.params)
+    flops = sum(
+        efficiency.transformer_flops(lm.config, int(n) + extra, 1 + extra)
+        for n in plan.lengths[rows])
+    out[name] = {
+        "parameters": efficiency.parameters(lm.params),
+        "flops_a_text": flops / len(test),
+        "rows_a_text": len(rows) / len(test),
+        "texts_per_second": efficiency.texts_per_second(run, len(chosen)),
+    }
+  return out
+
+
+def _student_speed(
+    config: Config, trained, rows, canonical, reader, name, settings
+) -> dict[str, Any]:
+  """The same of the student, its encoder with it."""
+  read = 0.0
+  count = efficiency.parameters(trained.result.params["params"])
+  chosen = canonical[: config.speed_texts]
+  inputs = jax.tree.map(lambda a: jnp.asarray(a[chosen]), data_lib.table(rows))
+  answer = lambda: students.predict_rows(trained.apply, trained.result.params, inputs)
+  run, flops = answer, 0.0
+  if reader:
+    encoder, plan, encode = reader
+    encode_run = efficiency.plan_runner(
+        language.only_rows(plan, plan.rows.canonical_row[chosen], config.batch_tokens,
+                           config.max_shapes), encode, encoder.params)
+    run = lambda: (encode_run(), answer())
+    count += efficiency.parameters(encoder.params)
+    lengths = plan.lengths[plan.rows.canonical_row[canonical]]
+    flops = float(np.mean([efficiency.transformer_flops(encoder.config, int(n)) for n in lengths]))
+    settings = settings | {"feature_size": rows.features.shape[1]}
+  else:
+    read = float((rows.tokens[canonical] != text_students.PAD).sum(1).mean())
+  flops += efficiency.student_flops(name, settings, rows.log_probs.shape[1], read)
+  return {"parameters": count, "flops_a_text": flops, "rows_a_text": 1.0,
+          "texts_per_second": efficiency.texts_per_second(run, len(chosen))}

@@ -1,0 +1,84 @@
+"""What a frozen encoder makes of whole texts: features for a head, kept on disk."""
+
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from mezzanine_jax import designs, encoding, language, progress
+from mezzanine_jax import store as store_lib
+from mezzanine_jax.base import Example
+from mezzanine_jax.models.load import LanguageModel
+from mezzanine_jax.symmetries.still import still
+
+
+def plan_texts(
+    encoder: LanguageModel, texts: Sequence[str], config: Any
+) -> language.Plan:
+  """A row for each text, each as it is.
+
+  Args:
+    encoder: the model.
+    texts: n texts.
+    config: has the fields of `settings.RunFields`, and a `max_length`.
+  """
+  limit = encoder.config.max_positions
+  examples = [Example(str(n), {"text": t}, None, str(n)) for n, t in enumerate(texts)]
+  prepared = encoding.prepare(
+      examples, encoder.tokenizer, field="text",
+      max_tokens=limit if config.max_length is None else min(limit, config.max_length),
+  )
+  return language.plan(
+      prepared, encoder.tokenizer, still(),
+      designs.example_keys(jax.random.key(0), [e.id for e in examples]), np.ones(len(texts), int),
+      batch_tokens=config.batch_tokens, max_shapes=config.max_shapes, share=encoder.config.causal,
+  )
+
+
+def encoder_batch_fn(encoder: LanguageModel, pool: str) -> Callable[..., encoding.Encoded]:
+  """The function of a batch of texts, for `language.score`."""
+  encode = encoding.rows_encoder(encoder.config, dtype=encoder.dtype, pooling=pool)
+  return lambda params, elements, rows: encode(params, rows)
+
+
+def features_of(
+    encoder: LanguageModel, plan: language.Plan, batch_fn: Callable[..., encoding.Encoded],
+    path: str | pathlib.Path, fingerprint: str,
+) -> np.ndarray:
+  """float32[n, D] in the order of the texts; those that the store in `path` holds are not run.
+
+  Args:
+    encoder: the model.
+    plan: from `plan_texts`.
+    batch_fn: from `encoder_batch_fn`.
+    path: the store's folder.
+    fingerprint: of everything that changes the numbers.
+  """
+  number = len(plan.rows.example)
+  with progress.bar("encoding texts", number) as advance:
+    store, _ = language.score(
+        plan, batch_fn, encoder.params, path, fingerprint, ids=list(map(str, range(number))),
+        progress=advance,
+    )
+  return store_lib.read(store, "features")[plan.rows.canonical_row]
+
+
+def without_common(texts: Sequence[str]) -> list[str]:
+  """The texts without the words that all begin and end with: a template's own.
+
+  Example:
+    >>> without_common(["News: one two.\\nTopic:", "News: three.\\nTopic:"])
+    ['one two.', 'three.']
+  """
+  def cut(lines: list[str]) -> list[str]:
+    shared = os.path.commonprefix(lines)
+    end = max((i + 1 for i, c in enumerate(shared) if c.isspace()), default=0)
+    return [line[end:] for line in lines]
+
+  fronts = cut(list(texts)) if len(texts) > 1 else list(texts)
+  backs = cut([line[::-1] for line in fronts]) if len(texts) > 1 else [t[::-1] for t in fronts]
+  left = [line[::-1].strip() for line in backs]
+  return left if all(left) else list(texts)
