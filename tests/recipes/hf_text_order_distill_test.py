@@ -65,7 +65,7 @@ def test_the_report_speaks_of_a_base_head(finished, capsys):
   out, results = finished
   report.show(results, out)
   shown = capsys.readouterr().out
-  assert "base head, single view" in shown and "LM" not in shown
+  assert "\nbase head " in shown and "LM" not in shown and "…" not in shown
   assert "6 movable test examples" in " ".join(shown.split())
 
 
