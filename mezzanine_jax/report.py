@@ -19,7 +19,7 @@ from mezzanine_jax.evaluation import Z95, Beliefs, teacher
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
 # What each model is called, and its colour in the pictures.
 _NAMES = {
-    "baseline": "{who}, single view", "student": "student", "constant": "constant",
+    "baseline": "LM, single view", "student": "student", "constant": "constant",
     "shuffled_targets": "shuffled",
 }
 _COLOURS = {
@@ -179,7 +179,8 @@ def subject(results: Mapping[str, Any]) -> str:
 
 def _name(results: Mapping[str, Any], model: str) -> str:
   """What a model of the results is called."""
-  return _NAMES[model].format(who=results.get("who", "LM"))
+  who = results.get("who", "LM")
+  return who if model == "baseline" and who != "LM" else _NAMES[model]
 
 
 def _models(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

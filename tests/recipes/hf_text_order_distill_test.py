@@ -10,17 +10,18 @@ from mezzanine_jax import distill_data, report, training
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.recipes import hf_text_order_distill as recipe
 
-SIZES = {"n_train": 24, "n_test": 9, "k_train": 2, "k_test": 3, "steps": 20, "eval_every": 5,
-         "batch_size": 8, "hidden": 8, "max_shapes": 2, "batch_tokens": 512, "learning_rate": 0.03}
+SIZES = {"n_train": 60, "n_test": 9, "k_train": 2, "k_test": 3, "steps": 40, "eval_every": 10,
+         "batch_size": 16, "hidden": 8, "max_shapes": 1, "batch_tokens": 1024,
+         "learning_rate": 0.01, "pool": "mean"}
 
 
 @pytest.fixture(scope="module")
 def news(tmp_path_factory) -> str:
   folder = tmp_path_factory.mktemp("data") / "news"
   folder.mkdir()
-  for split, count in (("train", 24), ("test", 9)):
-    rows = [{"text": f"The {('oak', 'elm', 'pine')[i % 3]} is {i} metres tall."
-             + f" Tom lives in {split} {i}. Anna owns a red bicycle!" * (i % 4 > 0),
+  for split, count in (("train", 60), ("test", 9)):
+    rows = [{"text": f"{('Oak oak oak', 'Stop it', 'Answer, yes')[i % 3]} {split} {i}."
+             + f" Tom lives in {split} {i}. Anna owns a red bicycle!" * (i % 3 > 0),
              "label": ("tree", "bush", "pine")[i % 3]} for i in range(count)]
     (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
   return str(folder)
@@ -64,7 +65,7 @@ def test_the_report_speaks_of_a_base_head(finished, capsys):
   out, results = finished
   report.show(results, out)
   shown = capsys.readouterr().out
-  assert "base head, single view" in shown and "LM" not in shown
+  assert "\nbase head " in shown and "LM" not in shown and "…" not in shown
   assert "6 movable test examples" in " ".join(shown.split())
 
 
@@ -82,8 +83,8 @@ def test_no_teacher_is_in_sample(config, views, tmp_path, monkeypatch):
   base, student = used["training the base head"], used["training the student"]
   rows = lambda data: set(np.asarray(data.row)[np.asarray(data.row) >= 0].tolist())
   assert not rows(base) & rows(student)
-  assert len(base.row) + len(student.row) == 24 and len(base.row) == 12
-  assert base.row.shape[1] == 1 and student.row.shape[1] == (1 if views == "canonical" else 2)
+  assert len(base.row) == len(student.row) == 30
+  assert base.row.shape[1] == 1 and student.row.shape[1] == (1 if views == "canonical" else 3)
   # The base head learns labels, the student the mean of what the base head believes.
   np.testing.assert_array_equal(np.exp(base.teacher_log_probs).argmax(1), base.labels)
   assert (np.exp(base.teacher_log_probs).max(1) == 1).all()
@@ -107,9 +108,8 @@ def test_a_stopped_run_continues_to_the_same_figures(finished, config, tmp_path,
   assert again["cost"]["rows_run"] == 0
 
 
-@pytest.mark.parametrize("pool", ["mean", "last", "mean_std"])
-def test_a_causal_model_is_an_encoder_too(config, tiny_lm, pool, tmp_path):
-  own = dataclasses.replace(config, model_name=tiny_lm, pool=pool, hard_label_weight=0.5,
+def test_a_causal_model_is_an_encoder_too(config, tiny_lm, tmp_path):
+  own = dataclasses.replace(config, model_name=tiny_lm, pool="mean_std", hard_label_weight=0.5,
                             student="linear", student_views="all")
   results = recipe.run(own, tmp_path / "out")
   assert results["cost"]["shared_tokens"] > 0 and results["verdict"]
