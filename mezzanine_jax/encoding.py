@@ -130,7 +130,7 @@ def rows_encoder(
     if not config.causal:  # padding stands behind a row, where these models would see it
       place = jnp.arange(stream.rows.shape[1])
       stream = stream._replace(segments=(place < rows.lengths[:, None]).astype(jnp.int32))
-    model = Transformer(config, dtype, scan="layers" in params)
+    model = Transformer(config, dtype)
     hidden, = model.apply({"params": params}, stream, layers=(layer,))
     features = jax.vmap(lambda own, length: pool(hidden[own], length, pooling))(
         stream.rows, rows.lengths)
