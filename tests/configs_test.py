@@ -10,7 +10,7 @@ from mezzanine_jax.recipes import get_recipe
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 TINY = {"n_train": 6, "n_test": 3, "k_train": 2, "k_test": 3, "steps": 4, "eval_every": 2,
-        "batch_size": 4, "hidden": 4, "max_shapes": 1, "batch_tokens": 1024}
+        "batch_size": 4, "hidden": 4, "max_shapes": 1, "batch_tokens": 1024, "speed_texts": 2}
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +28,28 @@ def boolq(tmp_path_factory) -> str:
   return str(folder)
 
 
+@pytest.fixture(scope="module")
+def ag_news(tmp_path_factory) -> str:
+  """A folder shaped like AG News."""
+  folder = tmp_path_factory.mktemp("data") / "ag_news"
+  folder.mkdir()
+  for split, count in (("train", 8), ("test", 4)):
+    rows = [{"text": f"Item {split} {i} is red. It won {i} times.", "label": i % 4}
+            for i in range(count)]
+    (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+  return str(folder)
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
-def test_it_runs(path, tiny_lm, boolq, tmp_path):
+def test_it_runs(path, tiny_lm, boolq, ag_news, tmp_path):
   found = config_lib.read_file(path)
   recipe = get_recipe(found.pop("recipe"))
-  local = {"dataset": boolq} if found.get("world", "hf_qa") == "hf_qa" else {}
-  tiny = TINY | local | {"lm_name": tiny_lm, "dtype": "float32", "max_length": 512}
+  local = {"hf_qa": boolq, "multiple_choice": boolq, "hf_text": ag_news}
+  world = found.get("world", "hf_qa")
+  tiny = TINY | {"lm_name": tiny_lm, "encoder_name": tiny_lm, "dtype": "float32",
+                 "max_length": 512, "dataset": local.get(world)}
+  fields = recipe.Config.__dataclass_fields__
+  tiny = {name: value for name, value in tiny.items() if name in fields}
   results = recipe.run(config_lib.resolve(recipe.Config, found, tiny), tmp_path / "out")
   assert results["cost"]["rows"] > 0
 
