@@ -75,10 +75,13 @@ def without_common(texts: Sequence[str]) -> list[str]:
   """
   def cut(lines: list[str]) -> list[str]:
     shared = os.path.commonprefix(lines)
-    end = max((i + 1 for i, c in enumerate(shared) if c.isspace()), default=0)
+    end = len(shared)
+    if any(line[end : end + 1].strip() for line in lines):  # in the middle of a word
+      end = max((i + 1 for i, c in enumerate(shared) if c.isspace()), default=0)
     return [line[end:] for line in lines]
 
-  fronts = cut(list(texts)) if len(texts) > 1 else list(texts)
-  backs = cut([line[::-1] for line in fronts]) if len(texts) > 1 else [t[::-1] for t in fronts]
-  left = [line[::-1].strip() for line in backs]
-  return left if all(left) else list(texts)
+  if len(set(texts)) < 2:  # nothing tells a template's words from the text's
+    return list(texts)
+  left = cut([line[::-1] for line in cut(list(texts))])
+  # A text of the template's words alone stays as it is: an encoder must read something.
+  return [own[::-1].strip() or text for own, text in zip(left, texts, strict=True)]

@@ -10,7 +10,8 @@ from mezzanine_jax.recipes import get_recipe
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 TINY = {"n_train": 6, "n_test": 3, "k_train": 2, "k_test": 3, "steps": 4, "eval_every": 2,
-        "batch_size": 4, "hidden": 4, "max_shapes": 1, "batch_tokens": 1024}
+        "batch_size": 4, "hidden": 4, "max_shapes": 1, "batch_tokens": 1024,
+        "speed_texts": 2}
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +48,16 @@ def texts(tmp_path_factory) -> dict[str, str]:
 def test_it_runs(path, tiny_lm, tiny_encoder, boolq, texts, tmp_path):
   found = config_lib.read_file(path)
   recipe = get_recipe(found.pop("recipe"))
-  local = {"dataset": boolq} if found.get("world", "hf_qa") == "hf_qa" else {}
-  tiny = TINY | local | {"dtype": "float32", "max_length": 512}
-  if found.get("dataset") in texts:
-    tiny |= {"dataset": texts[found["dataset"]]}
+  local = texts | {"boolq": boolq}
+  world = found.get("world", "hf_qa")
+  name = found.get("dataset") or {"hf_qa": "boolq", "hf_text": "ag_news"}.get(world)
+  tiny = TINY | {"lm_name": tiny_lm, "encoder_name": tiny_encoder, "dtype": "float32",
+                 "max_length": 512, "dataset": local.get(name)}
   if "model_name" in found:  # a causal model stands for a causal one
     causal = "llama" in found["model_name"].lower()
     tiny |= {"model_name": tiny_lm if causal else tiny_encoder, "n_train": 12}
-  else:
-    tiny |= {"lm_name": tiny_lm}
+  fields = recipe.Config.__dataclass_fields__
+  tiny = {name: value for name, value in tiny.items() if name in fields}
   results = recipe.run(config_lib.resolve(recipe.Config, found, tiny), tmp_path / "out")
   assert results["cost"]["rows"] > 0
 

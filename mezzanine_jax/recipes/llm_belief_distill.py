@@ -106,7 +106,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
       name, factories=factories, num_choices=len(asked.choices), **settings)
   fingerprint = runs.fingerprint(
       NAME, config, model=lm.digest, data=data.world.digests, rows=language.digest(plan),
-      encoder=reader and reader[0].digest)
+      encoder=reader and [reader[0].digest, language.digest(reader[1])])
   runs.begin(folder, fingerprint)
   scored = experiment.score(
       folder, fingerprint, plan, batch_fn, lm.params, [e.id for e in data.examples])
