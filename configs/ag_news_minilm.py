@@ -4,9 +4,10 @@
     mezzanine run --config configs/ag_news_minilm.py --dataset DIR --out out/ag_news_minilm
 
 7,874 rows of 4,000 + 1,600 texts, 358 of the test texts can move; 110 s of scoring and 172 s in
-all on two CPU cores (AMD EPYC, Zen 4). Gap of the base head .023 ± .002, of the student .022 ± .002;
-fidelity 1.41 ± .11: one pass of the base head is nearer the teacher. Accuracy of base head, teacher
-and student .869, .873 and .875 (± .008); on the movable texts .849, .863 and .872 (± .02).
+all on two CPU cores (AMD EPYC, Zen 4). Gap of the base head .023 ± .002, of the student
+.022 ± .002; fidelity 1.41 ± .11: one pass of the base head is nearer the teacher. Accuracy of base
+head, teacher and student .869, .873 and .875 (± .008); on the movable texts .849, .863 and .872
+(± .02).
 
 DIR is called `ag_news` and holds `train.jsonl` and `test.jsonl`; without `--dataset`, AG News comes
 from the hub. With `--model_name distilbert-base-uncased --pool cls` it is DistilBERT.
