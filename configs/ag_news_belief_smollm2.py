@@ -6,9 +6,9 @@
 Not run at this size, for want of time on two CPU cores (AMD EPYC, Zen 4). With `--n_train 300
 --n_test 150 --steps 300 --speed_texts 24`: 625 rows in 89 s of scoring, 129 s in all, beside other
 work. Over the 35 test texts that can move, gap of the LM .067 ± .010, of the student .015 ± .002;
-fidelity 2.26 ± .50, and not surely nearer the teacher than a constant. Accuracy .27 ± .04 (LM and
-teacher, where chance is .25) and .32 ± .04 (student). Texts a second, with 16 views: student 85, one
-pass 9.6, teacher 4.0.
+fidelity 2.26 ± .50, and not surely nearer the teacher than a constant. Accuracy .27 ± .04 of LM and
+teacher (chance is .25), .32 ± .04 of the student. Texts a second: student 85, one pass of the LM
+9.6, teacher of up to 16 views 4.0.
 
 DIR is a folder `ag_news` with train and test files; without `--dataset`, AG News comes from the
 hub.

@@ -262,9 +262,11 @@ def test_rows_score_as_each_prompt_alone(params, alone, case, choices):
   assert got.log_probs.shape == (7, 3)
   expected = alone(case, choices)
   assert np.ptp(expected.log_probs[:, 0]) > 1e-2  # the views differ
-  _same(jax.tree.map(lambda a: a[:5], got), expected)
-  _same(jax.tree.map(lambda a: a[5:], got),  # rows that are padding are the first one again
-        jax.tree.map(lambda a: a[[0, 0]], expected))
+  # States before the final norm reach 276 here: float32 has no 1e-5 of that, so by their size.
+  size = max(1.0, np.abs(expected.features).max())
+  scaled = lambda some: some._replace(features=some.features / size)
+  which = np.array([0, 1, 2, 3, 4, 0, 0])  # rows that are padding are the first one again
+  _same(scaled(got), scaled(jax.tree.map(lambda a: a[which], expected)))
 
 
 def test_neither_mates_nor_order_nor_sharing_matter(params, alone):
