@@ -104,7 +104,9 @@ class _Stop(Exception):
 
 
 @pytest.mark.parametrize(("title", "calls"), [
-    ("scoring views", 2), ("training the student", 3), ("training the control", 1),
+    ("scoring views", 2),
+    pytest.param("training the student", 3, marks=pytest.mark.slow),
+    pytest.param("training the control", 1, marks=pytest.mark.slow),
 ])
 def test_a_stopped_run_continues_to_the_same_figures(
     finished, config, tmp_path, monkeypatch, title, calls

@@ -69,6 +69,7 @@ def test_the_report_speaks_of_a_base_head(finished, capsys):
   assert "6 movable test examples" in " ".join(shown.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("views", recipe.STUDENT_VIEWS)
 def test_no_teacher_is_in_sample(config, views, tmp_path, monkeypatch):
   used = {}
@@ -95,6 +96,7 @@ def test_no_teacher_is_in_sample(config, views, tmp_path, monkeypatch):
     np.testing.assert_allclose(np.exp(student.teacher_log_probs), mean, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_continues_to_the_same_figures(finished, config, tmp_path, monkeypatch):
   _, results = finished
   out = tmp_path / "out"

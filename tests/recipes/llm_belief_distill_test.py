@@ -16,6 +16,9 @@ SIZES = {"n_train": 10, "n_test": 5, "k_train": 2, "k_test": 3, "steps": 6, "eva
          "layers": 1, "heads": 2, "hidden": 8}
 
 
+pytestmark = pytest.mark.slow  # three students; configs_test runs one in the fast tier
+
+
 @pytest.fixture(scope="module")
 def config(tiny_lm):
   """The tiny model is both: teacher and, its states pooled, encoder."""
