@@ -31,8 +31,8 @@ class Preset:
   test_split: str | None = None
 
 
-# From the datasets' cards, https://huggingface.co/datasets/HUB_ID. Only boolq's fields were
-# tried on the data itself: where a dataset has changed, give the fields as arguments.
+# Meant for the datasets of these names on the hub. Only boolq's fields were tried on the data
+# itself: where another's differ, give the fields as arguments.
 PRESETS = {
   "ai2_arc": Preset("allenai/ai2_arc", subset="ARC-Challenge"),
   "openbookqa": Preset("allenai/openbookqa", question_field="question_stem", subset="main"),
