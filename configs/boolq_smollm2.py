@@ -5,7 +5,8 @@
 
 14,538 rows of 1,500 + 500 questions; 92 minutes of scoring on two CPU cores (AMD EPYC, Zen 4) that
 had other work too. Gap of the LM .038 ± .001, of the student .024 ± .001; fidelity 1.81 ± .10: the
-student flattens, and one pass of the LM is nearer the teacher.
+student flattens, and one pass of the LM is nearer the teacher. Measured on other draws of the views
+and with a slower engine than today's; not measured again yet.
 
 DIR holds `train.jsonl` and `validation.jsonl`; without `--dataset`, BoolQ comes from the hub.
 """
