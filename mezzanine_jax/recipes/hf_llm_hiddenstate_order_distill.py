@@ -30,6 +30,7 @@ from mezzanine_jax import (
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.config import arguments_of, option
+from mezzanine_jax.errors import InputError
 from mezzanine_jax.scoring import EMBED_MODES
 from mezzanine_jax.settings import (
     LmFields,
@@ -77,6 +78,11 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
     return folder.results
 
   # Everything that can be wrong with the input shows before anything is written.
+  if "option_order" in [name.strip() for name in config.symmetry.split(",")]:
+    raise InputError(
+        "option_order moves the answers, which a head on hidden states does not follow; use"
+        " llm_order_gap or llm_belief_distill for it, or another symmetry"
+    )
   asked = experiment.ask(config)
   data, lm = asked.data, asked.lm
   batch_fn = experiment.lm_batch_fn(

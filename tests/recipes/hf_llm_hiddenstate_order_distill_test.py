@@ -147,6 +147,13 @@ def test_the_saved_student_can_be_used_again(finished):
   assert meta["config"] == results["config"]
 
 
+def test_options_that_change_places_are_refused(config, tmp_path):
+  moved = dataclasses.replace(config, symmetry="paraphrase, option_order")
+  with pytest.raises(InputError, match="option_order moves the answers"):
+    recipe.run(moved, tmp_path / "out")
+  assert not (tmp_path / "out").exists()
+
+
 def test_one_passage_only_is_refused(config, tiny_lm, tmp_path):
   rows = [{"passage": "A b. C d.", "question": f"is it {i}", "answer": i % 2 == 0}
           for i in range(6)]
