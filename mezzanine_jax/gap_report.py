@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mezzanine_jax.evaluation import Z95, Beliefs
-from mezzanine_jax.report import against_views, pm, scatter, subject
+from mezzanine_jax.report import against_views, pm, save, scatter, subject
 
 _COLOUR = "#4c78a8"
 
@@ -93,14 +93,7 @@ def diagnostics(
   ax_gaps.set_title("How the examples differ")
   scatter(ax_scatter, results, lm)
   against_views(ax_views, results["gap_by_views"])
-  test = results["data"]["test"]
-  figure.suptitle(
-      f"{subject(results)}: {test['movable']} test examples that can move, bars are ± 1.96"
-      " standard errors", fontsize=12,
-  )
-  part = pathlib.Path(path).with_suffix(".part.png")
-  figure.savefig(part)
-  part.replace(path)
+  save(figure, results, path)
 
 
 def _segments(row: Mapping[str, Any]) -> str:

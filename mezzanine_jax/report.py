@@ -160,6 +160,11 @@ def diagnostics(results: Mapping[str, Any], lm: Beliefs, path: str | pathlib.Pat
                  color=_COLOURS["baseline"], linewidth=1, linestyle="--")
   scatter(ax_scatter, results, lm)
   against_views(ax_views, results["gap_by_views"])
+  save(figure, results, path)
+
+
+def save(figure: Any, results: Mapping[str, Any], path: str | pathlib.Path) -> None:
+  """Writes a picture, under a title that says what it is of; never half of it."""
   test = results["data"]["test"]
   figure.suptitle(
       f"{subject(results)}: {test['movable']} test examples that can move, bars are ± 1.96"

@@ -30,6 +30,7 @@ from mezzanine_jax import (
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.config import arguments_of, option
+from mezzanine_jax.encoding import FEATURES_DTYPES
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.scoring import EMBED_MODES
 from mezzanine_jax.settings import (
@@ -40,7 +41,6 @@ from mezzanine_jax.settings import (
     WorldFields,
 )
 
-FEATURES_DTYPES = ("float32", "bfloat16", "float16")
 NAME = "hf_llm_hiddenstate_order_distill"
 show_views = experiment.show_views
 
