@@ -120,7 +120,7 @@ def attend(
     folded = q[:, :, :, own].reshape(num_rows, num_kv_heads, size, head_dim)
     scores = product("rkth,rksh->rkts", folded, k[:, :, until], dtype)
     scores = scores.reshape(num_rows, num_kv_heads, shared, stop - start, -1)
-    scores = jnp.where(seen, scores, _MASKED)
+    scores = scores + jnp.where(seen, 0.0, _MASKED)  # a sum, which XLA fuses with what follows
     weights = jnp.exp(scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True)))
     total = jnp.sum(weights, axis=-1, keepdims=True)
     weights = weights.reshape(num_rows, num_kv_heads, size, -1)
