@@ -9,7 +9,6 @@ import numpy as np
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Element, Params, Views
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.models import transformer
 
 # What one more compiled shape costs, in tokens that could have been run meanwhile; and how many
 # pairs of places cost attention as much time as everything else takes for a token. Both were
@@ -192,8 +191,6 @@ def run(
     InputError: if a result is not finite.
   """
   batch_fn = jax.jit(batch_fn)
-  if jax.default_backend() == "cpu":
-    params = transformer.layers_as_bits(params)
   done = store_lib.done_rows(store)
   ran, waiting = 0, None
   for batch in batches:

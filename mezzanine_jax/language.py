@@ -13,6 +13,7 @@ from mezzanine_jax import store as store_lib
 from mezzanine_jax import texts as texts_lib
 from mezzanine_jax.base import Example, Params, Symmetry, Views
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.models import transformer
 
 _CHUNK = 128  # rows whose tokens are looked up in one call; and examples, when rows are sorted
 
@@ -222,6 +223,9 @@ def score(
   Returns:
     The store, every row done, and how many rows were run now.
   """
+  if jax.default_backend() == "cpu":
+    params = transformer.layers_as_bits(params)
+
   def inputs_of(batch: engine.Batch) -> Any:
     return batch_inputs(plan, batch)
 

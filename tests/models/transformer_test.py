@@ -16,6 +16,7 @@ from mezzanine_jax.models.transformer import (
   TransformerConfig,
   init_params,
   layer_indices,
+  layers_as_bits,
   one_row,
   unembed,
 )
@@ -203,6 +204,22 @@ def test_bfloat16_is_close_and_keeps_a_float32_stream(params):
   error = np.abs(rough - exact).max()
   assert 1e-5 < error < 0.2
   assert unembed(CONFIG, low, rough).dtype == jnp.float32
+
+
+def test_layers_as_bits_give_the_same_states_without_a_copy_of_all_layers(params):
+  config = dataclasses.replace(CONFIG, num_layers=24)  # so that the layers outweigh the rest
+  halves = jax.tree.map(lambda x: x.astype(jnp.bfloat16) if x.ndim > 2 else x,
+                        init_params(config, jax.random.key(0)))
+  bits = layers_as_bits(halves)
+  kernel = halves["layers"]["q"]["kernel"]
+  assert bits["layers"]["q"]["kernel"].dtype == jnp.uint16
+  # The same memory under another name.
+  assert bits["layers"]["q"]["kernel"].unsafe_buffer_pointer() == kernel.unsafe_buffer_pointer()
+  run = lambda p: _run(p, STREAM, dtype="bfloat16", config=config)[0]
+  np.testing.assert_array_equal(run(bits), run(halves))
+  compiled = _run.lower(bits, STREAM, dtype="bfloat16", config=config).compile()
+  layers = sum(a.nbytes for a in jax.tree.leaves(halves["layers"]))
+  assert compiled.memory_analysis().temp_size_in_bytes < layers
 
 
 def test_float32_products_are_exact_on_every_device(params):
