@@ -254,13 +254,9 @@ def train(
   data, valid = jax.device_put((data, valid))
 
   done, saved = int(loop.state.step), time.monotonic()
-  if done == 0:
-    loop = _evaluate(loop, np.float32(0), valid, apply=student.apply)
-    _report(loop, plan, valid is not None, progress)
-  while done < steps:
-    length = min(eval_every, steps - done)
-    loop, loss = _advance(loop, data, draw_key, apply=student.apply, plan=plan, length=length)
-    loop = _evaluate(loop, loss, valid, apply=student.apply)
+  while done < steps or int(loop.points) == 0:
+    length = min(eval_every, steps - done) if int(loop.points) else 0  # a look at the start
+    loop = _advance(loop, data, valid, draw_key, length, apply=student.apply, plan=plan)
     _report(loop, plan, valid is not None, progress)
     done += length
     due = time.monotonic() - saved >= checkpoint_seconds
@@ -333,25 +329,26 @@ def _start(key: Array, one_view: Inputs, *, student: Student, plan: _Plan) -> _L
   )
 
 
-@functools.partial(jax.jit, static_argnames=("apply", "plan", "length"), donate_argnames="loop")
+@functools.partial(jax.jit, static_argnames=("apply", "plan"), donate_argnames="loop")
 def _advance(
-  loop: _Loop, data: DistillData, key: Array, *, apply: Callable, plan: _Plan, length: int
-) -> tuple[_Loop, Array]:
-  """`length` steps, and their mean loss."""
+  loop: _Loop, data: DistillData, valid: DistillData | None, key: Array, length: Array, *,
+  apply: Callable, plan: _Plan,
+) -> _Loop:
+  """`length` steps, then an evaluation: one program, whatever the length is."""
   # Only `apply` is static: students that differ in their constants share what was compiled.
   step = _distiller(Student(None, apply), plan).step
 
-  def body(state: TrainState, _: None) -> tuple[TrainState, Array]:
+  def body(_: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
+    state, total = carry
     batch = draw_batch(data, jax.random.fold_in(key, state.step), plan.batch_size)
     state, info = step(state, batch)
-    return state, info.loss
+    return state, total + info.loss
 
-  state, losses = jax.lax.scan(body, loop.state, length=length)
-  return loop._replace(state=state), losses.mean()
+  state, total = jax.lax.fori_loop(0, length, body, (loop.state, jnp.float32(0)))
+  return _evaluate(loop._replace(state=state), total / jnp.maximum(length, 1), valid, apply)
 
 
-@functools.partial(jax.jit, static_argnames="apply", donate_argnames="loop")
-def _evaluate(loop: _Loop, loss: Array, valid: DistillData | None, *, apply: Callable) -> _Loop:
+def _evaluate(loop: _Loop, loss: Array, valid: DistillData | None, apply: Callable) -> _Loop:
   """Records the training loss and the validation KL; keeps the params if they are the best."""
   state = loop.state
   if valid is None:

@@ -49,8 +49,9 @@ PRESETS = {
     "text",
     "label",
     ("World", "Sports", "Business", "Sci/Tech"),
-    "News: {text}\nTopic (World, Sports, Business or Technology):",
-    (" World", " Sports", " Business", " Technology"),
+    # Of five prompts the one by which SmolLM2-135M names most topics of 120 training texts: .58.
+    "{text}\nThe topic of this news article is",
+    (" world", " sports", " business", " technology"),
   ),
   "imdb": Preset(
     "stanfordnlp/imdb",

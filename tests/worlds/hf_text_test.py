@@ -258,7 +258,7 @@ def test_hub_ids_from_a_local_cache_offline(tmp_path):
   assert done.returncode == 0, done.stderr
   short, full, other, absent = done.stdout.splitlines()
   assert short == full == (
-      "('World', 'Sports', 'Business', 'Sci/Tech') [('train:0', 3), ('train:1', 1)]  Technology"
+      "('World', 'Sports', 'Business', 'Sci/Tech') [('train:0', 3), ('train:1', 1)]  technology"
   )
   assert other == "('w', 'x', 'y', 'z') [('train:0', 3), ('train:1', 1)]  z"
   assert absent.startswith("the hub dataset 'stanfordnlp/imdb' could not be loaded (Conn")
