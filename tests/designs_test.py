@@ -204,10 +204,10 @@ def test_independent_draws_keep_repeats_and_still_inputs_stay():
   assert drawn.orbit_size.tolist() == [np.inf, 1]
   assert np.isfinite(drawn.log_weights).sum(1).tolist() == [130, 1]
   assert len(np.unique(drawn.elements[0], axis=0)) < 120
-  keys = designs.example_keys(jax.random.key(0), ["a"])
-  first = jax.jit(jax.vmap(views(segment_order(), 130)))(keys, stack([PROMPT]))
-  np.testing.assert_array_equal(drawn.elements[0, :, : first.elements.shape[-1]],
-                                first.elements[0])
+  draws, distinct = drawn.elements[0].tolist(), []
+  for order in draws:
+    distinct += [order] if order not in distinct else []
+  assert distinct[:8] == _balanced([PROMPT], 8, "distinct").elements[0].tolist()
 
 
 def test_balanced_options_stand_under_every_label_equally_often():
