@@ -43,6 +43,7 @@ setup(
         "transformers>=5",
     ],
     extras_require={
+        "lm_eval": ["lm_eval>=0.4.13"],
         "test": ["hypothesis", "pytest", "pytest-xdist", "sentencepiece"],
     },
     entry_points={"console_scripts": ["mezzanine = mezzanine_jax.cli:main"]},

@@ -60,6 +60,7 @@ ActFn = Callable[[Element, X], X]
 AlignFn = Callable[[Element, Prediction], Prediction]
 OrbitFn = Callable[[X, int], Views | None]
 OrbitSizeFn = Callable[[X], float]
+OrdersFn = Callable[[X, Callable[[int], Any]], Element | None]
 PredictFn = Callable[[Params, X], Array]
 
 
@@ -81,6 +82,12 @@ def endless(x: X) -> float:
   return math.inf
 
 
+def no_orders(x: X, draw: Callable[[int], Any]) -> Element | None:
+  """The `orders` of a family that is not all orders of some things."""
+  del x, draw
+  return None
+
+
 class Symmetry(NamedTuple):
   """A family of transformations that keep the answer: pure functions of one example.
 
@@ -97,6 +104,9 @@ class Symmetry(NamedTuple):
       where there are more than `limit` or where the family is not finite (the default).
     orbit_size: `(x) -> float`, on the host: how many members there are; `math.inf` where the
       family is not finite (the default) or not sampled uniformly.
+    orders: `(x, draw) -> elements | None`, on the host, for a family of all orders of n things:
+      the members that put thing `draw(n)[k, i]` in place i, with a leading axis K; `draw` gives
+      int[K, n]. None for any other family (the default), which has no balanced designs.
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -114,3 +124,4 @@ class Symmetry(NamedTuple):
   align: AlignFn = invariant
   orbit: OrbitFn = no_orbit
   orbit_size: OrbitSizeFn = endless
+  orders: OrdersFn = no_orders

@@ -1,4 +1,4 @@
-"""Which views to draw for a whole data set: exact orbits, without repeats, or independent."""
+"""Which views to draw for a whole data set: whole orbits, without repeats, balanced, or any."""
 
 import functools
 import hashlib
@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mezzanine_jax import williams
 from mezzanine_jax.base import Array, Element, SampleFn, Symmetry, Views, X
 from mezzanine_jax.errors import InputError
 
+DESIGNS = ("auto", "exact", "iid", "distinct", "balanced")
 _MAX_CHUNK = 512  # examples drawn in one call; one compiled shape for any data set above it
 _MAX_SIZE = float(np.finfo(np.float32).max)  # 34! is below it
 _MAX_ROUNDS = 200  # rounds of K draws each before `orbit_size` is held to be wrong
@@ -38,15 +40,42 @@ def example_keys(key: Array, ids: Sequence[str]) -> Array:
   return jax.vmap(jax.random.fold_in, (None, 0))(key, words)
 
 
-def design_views(symmetry: Symmetry, xs: X, keys: Array, num_views: int) -> Views:
-  """K views for each of N examples: as many distinct ones as the orbit has.
+def for_gaps(design: str) -> str:
+  """The design of views that a gap is estimated from, where the teacher's may be any.
 
-  - Orbit of at most K members: all of them, with their weights (the exact orbit), padded to K
-    with copies of log-weight -inf.
-  - Larger finite orbit: K draws without repeats. Draw k uses `fold_in(key_n, k)`; repeats are
-    thrown away in order until K distinct elements are left, so that every K-subset is equally
-    likely.
-  - No finite orbit: K independent draws, repeats kept. So is an orbit too large for float32.
+  The estimators know whole orbits, draws without repeats and independent draws. Balanced views
+  resemble each other less than draws do, so every one of them would call their gap too large.
+
+  Args:
+    design: one of `DESIGNS`.
+
+  Example:
+    >>> for_gaps("auto"), for_gaps("balanced"), for_gaps("iid")
+    ('distinct', 'distinct', 'iid')
+  """
+  return "distinct" if design in ("auto", "balanced") else design
+
+
+def design_views(
+    symmetry: Symmetry, xs: X, keys: Array, num_views: int, design: str = "distinct"
+) -> Views:
+  """K views for each of N examples: as many distinct ones as the orbit has, unless `iid`.
+
+  An orbit of at most K members is taken whole, with its weights (the exact orbit), padded to K
+  with copies of log-weight -inf. What is done with a larger one is the design:
+
+  - `distinct`: K draws without repeats. Draw k uses `fold_in(key_n, k)`; repeats are thrown away
+    in order until K distinct elements are left, so that every K-subset is equally likely.
+  - `balanced`: K distinct orders from randomly relabelled Williams squares, see
+    `williams.orders`. Each view is uniform, so that their mean has no bias; but views are not
+    drawn independently of each other, so that no gap may be estimated from them.
+  - `auto`: for a mean that nothing else is estimated from: balanced where the symmetry has such
+    designs, else distinct.
+  - `exact`: it is refused.
+  - `iid`: K independent draws, repeats kept, also where the orbit has K members or fewer, but
+    for one.
+
+  Where there is no finite orbit (or it is too large for float32), `distinct` draws independently.
 
   The views of an example depend on its key and on itself, as it is padded, and on no other
   example.
@@ -56,6 +85,7 @@ def design_views(symmetry: Symmetry, xs: X, keys: Array, num_views: int) -> View
     xs: pytree with a leading axis N, the stacked examples, all padded alike.
     keys: typed key array [N], most often `example_keys(key, ids)`.
     num_views: K >= 1.
+    design: one of `DESIGNS`.
 
   Returns:
     Views of numpy arrays: elements [N, K, ...], log_weights float32[N, K] and orbit_size
@@ -63,8 +93,8 @@ def design_views(symmetry: Symmetry, xs: X, keys: Array, num_views: int) -> View
     draws). The canonical view is not forced among them.
 
   Raises:
-    InputError: if `num_views` is below 1, or `orbit_size` claims more distinct elements than
-      `sample` gives.
+    InputError: if `num_views` is below 1, `design` is none or cannot be had of this symmetry, or
+      `orbit_size` claims more distinct elements than `sample` gives.
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -80,6 +110,8 @@ def design_views(symmetry: Symmetry, xs: X, keys: Array, num_views: int) -> View
   """
   if num_views < 1:
     raise InputError(f"num_views must be >= 1, got {num_views}")
+  if design not in DESIGNS:
+    raise InputError(f"design must be one of {', '.join(DESIGNS)}, got {design!r}")
   xs = jax.tree.map(np.asarray, xs)
   num_examples, num_keys = len(jax.tree.leaves(xs)[0]), len(keys)
   if num_keys != num_examples:
@@ -89,24 +121,52 @@ def design_views(symmetry: Symmetry, xs: X, keys: Array, num_views: int) -> View
   sizes = np.empty(num_examples, np.float32)
   log_weights = np.full((num_examples, num_views), -np.inf, np.float32)
   wanted = np.zeros(num_examples, int)  # how many views are still to be drawn
+  seeds = np.asarray(jax.random.key_data(keys)).reshape(num_examples, -1).tolist()
   for n in range(num_examples):
     x = jax.tree.map(lambda a, n=n: a[n], xs)
     size = float(symmetry.orbit_size(x))
-    sizes[n] = size if size < _MAX_SIZE else math.inf
+    independent = size >= _MAX_SIZE or (design == "iid" and size > 1)
+    sizes[n] = math.inf if independent else size
     # A weighted set has no orbit_size (it is not drawn uniformly), but may have an orbit.
-    small = size <= num_views or math.isinf(size)
-    exact = symmetry.orbit(x, num_views) if small else None
-    if exact is None:
-      wanted[n] = int(min(num_views, sizes[n]))
-      log_weights[n, : wanted[n]] = -math.log(wanted[n])
+    small = (size <= num_views or math.isinf(size)) and (design != "iid" or size == 1)
+    members, chosen = symmetry.orbit(x, num_views) if small else None, None
+    if members is not None:
+      count = len(members.log_weights)
+      log_weights[n, :count] = members.log_weights
+      sizes[n], chosen = np.isfinite(log_weights[n]).sum(), members.elements
     else:
-      count = len(exact.log_weights)
-      log_weights[n, :count] = exact.log_weights
-      sizes[n] = np.isfinite(log_weights[n]).sum()
-      jax.tree.map(lambda o, e, n=n: _fill(o[n], np.asarray(e)), out, exact.elements)
+      count = int(min(num_views, sizes[n]))
+      log_weights[n, :count] = -math.log(count)
+      if size > num_views and design in ("auto", "balanced"):
+        chosen = _balanced(symmetry, x, seeds[n], num_views, design)
+    if chosen is None:
+      wanted[n] = count
+    else:
+      jax.tree.map(lambda o, e, n=n: _fill(o[n], np.asarray(e)), out, chosen)
 
+  if design == "exact" and (large := sizes > num_views).any():
+    raise InputError(
+        f"design 'exact' takes whole orbits, but {large.sum()} of {num_examples} examples have"
+        f" more than {num_views} views, up to {sizes.max():g}: give that many views, or another"
+        " design"
+    )
   _draw_distinct(symmetry.sample, xs, keys, out, wanted, sizes)
   return Views(out, log_weights, sizes)
+
+
+def _balanced(
+    symmetry: Symmetry, x: X, seed: list[int], num_views: int, design: str
+) -> Element | None:
+  """K balanced members of an orbit that has more; None where `auto` has to do without."""
+  rng = np.random.default_rng(seed)
+  elements = symmetry.orders(x, lambda count: williams.orders(rng, count, num_views))
+  if elements is None and design == "balanced":
+    raise InputError(
+        "design 'balanced' needs one family of orders (segment_order, demonstration_order,"
+        " factorization, or option_order with its full orbit), neither a chain nor another: give"
+        " design 'auto', which draws from these without repeats"
+    )
+  return elements
 
 
 def _empty_elements(sample: SampleFn, xs: X, num_examples: int, num_views: int) -> Element:

@@ -216,12 +216,21 @@ def plan_views(
     tokenizer: the model's.
     symmetry: the family.
     share: whether views share the tokens of a common beginning; for causal models only.
+
+  Raises:
+    InputError: for a design that the symmetry, or these examples, cannot have.
   """
+  if config.design == "balanced" and data.is_test.all():
+    raise InputError(
+        "design 'balanced' is for the teacher of a student, and here is none: gaps are estimated"
+        " from whole orbits or from draws; give design auto, exact, distinct or iid"
+    )
   with progress.bar("preparing the views"):
     return language.plan(
         prepared, tokenizer, symmetry, _keys(config, [e.id for e in data.examples]),
         np.where(data.is_test, config.k_test, getattr(config, "k_train", config.k_test)),
         batch_tokens=config.batch_tokens, max_shapes=config.max_shapes, share=share,
+        design=np.where(data.is_test, designs.for_gaps(config.design), config.design),
     )
 
 

@@ -125,6 +125,7 @@ def plan(
     batch_tokens: int,
     max_shapes: int,
     share: bool = True,
+    design: str | np.ndarray = "distinct",
 ) -> Plan:
   """Draws the views of every example and plans the distinct rows.
 
@@ -137,10 +138,11 @@ def plan(
     batch_tokens: tokens of a batch.
     max_shapes: the most shapes that are compiled.
     share: whether views with the same beginning share its tokens; for causal models only.
+    design: of all examples, or str[N]; see `designs.design_views`.
   """
   tokenized = prepared.tokenized
   xs = prompts.stack([t.prompt for t in tokenized])
-  views = _design(symmetry, xs, keys, num_views)
+  views = _design(symmetry, xs, keys, num_views, np.broadcast_to(design, num_views.shape))
   identities = jax.tree.map(np.asarray, jax.vmap(symmetry.identity)(xs))
   rows = engine.distinct_rows(views, identities)
   source = rows.example.copy()
@@ -347,13 +349,15 @@ def _order(
 
 
 def _design(
-    symmetry: Symmetry, xs: prompts.Prompt, keys: jax.Array, num_views: np.ndarray
+    symmetry: Symmetry, xs: prompts.Prompt, keys: jax.Array, num_views: np.ndarray,
+    design: np.ndarray,
 ) -> Views:
-  """`designs.design_views` with a K for every example, padded to the largest."""
+  """`designs.design_views` with a K and a design for every example, padded to the largest K."""
   most, parts, where = int(num_views.max()), [], []
-  for k in np.unique(num_views):
-    at = np.flatnonzero(num_views == k)
-    drawn = designs.design_views(symmetry, jax.tree.map(lambda a, at=at: a[at], xs), keys[at], k)
+  for k, how in sorted(set(zip(num_views.tolist(), design.tolist(), strict=True))):
+    at = np.flatnonzero((num_views == k) & (design == how))
+    part = jax.tree.map(lambda a, at=at: a[at], xs)
+    drawn = designs.design_views(symmetry, part, keys[at], k, how)
     copies = np.minimum(np.arange(most), k - 1)
     elements = jax.tree.map(lambda a, copies=copies: a[:, copies], drawn.elements)
     log_weights = np.pad(drawn.log_weights, ((0, 0), (0, most - k)), constant_values=-np.inf)

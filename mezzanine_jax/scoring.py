@@ -92,24 +92,7 @@ def rows_scorer(
     size = rows.stream.rows.shape[1] - num_choices * extra
     hidden, last = model.apply({"params": params}, rows.stream, layers=(embed_layer, -1))
 
-    # The prompt's last token predicts every first token, each choice token the one behind it.
-    targets = [rows.choices[:, :, 0].T, rows.choices[:, :, 1:].reshape(num_rows, -1).T]
-    at = jnp.concatenate([rows.lengths[:, None] - 1, jnp.broadcast_to(
-        size + jnp.arange(num_choices * extra), (num_rows, num_choices * extra))], axis=1)
-    states_PxRxD = last[jnp.take_along_axis(rows.stream.rows, at, axis=1)].swapaxes(0, 1)
-
-    def log_probs_of(states_RxD, tokens):
-      log_probs_RxV = jax.nn.log_softmax(unembed(config, params, states_RxD))
-      return jnp.take_along_axis(log_probs_RxV, tokens, axis=1)
-
-    choice_log_probs = log_probs_of(states_PxRxD[0], targets[0].T)
-    if extra:  # one place after the other, so that the vocabulary's axis stays small
-      later = jax.lax.map(
-          lambda a: log_probs_of(a[0], a[1][:, None])[:, 0], (states_PxRxD[1:], targets[1]))
-      later = later.T.reshape(num_rows, num_choices, extra)
-      inside = jnp.arange(extra) < rows.choice_lengths[:, :, None] - 1
-      choice_log_probs += jnp.where(inside, later, 0.0).sum(2)
-
+    choice_log_probs = _sum_over_tokens(config, params, rows, last, _log_probs)
     divisor = {
         "none": jnp.ones(num_choices), "token": rows.choice_lengths, "char": rows.choice_chars
     }[choice_norm]
@@ -127,6 +110,80 @@ def rows_scorer(
     )
 
   return score
+
+
+class Likelihoods(NamedTuple):
+  """What a harness asks about continuations.
+
+  Attributes:
+    choice_log_probs: float32[R, C], see `Scores`.
+    misses: float32[R, C], how many tokens of a choice are not the likeliest at their place.
+  """
+
+  choice_log_probs: Array
+  misses: Array
+
+
+def likelihood_scorer(
+    config: TransformerConfig, *, dtype: str = "float32"
+) -> Callable[[Params, PackedRows], Likelihoods]:
+  """`f(params, rows) -> Likelihoods` with a leading axis R; see `rows_scorer`."""
+  model = Transformer(config, dtype)
+
+  def read(log_probs_RxV: Array, tokens: Array) -> Array:
+    missed = log_probs_RxV.argmax(1)[:, None] != tokens
+    return jnp.stack([_log_probs(log_probs_RxV, tokens), missed.astype(jnp.float32)], -1)
+
+  def score(params: Params, rows: PackedRows) -> Likelihoods:
+    (last,) = model.apply({"params": params}, rows.stream, layers=(-1,))
+    both = _sum_over_tokens(config, params, rows, last, read)
+    return Likelihoods(both[..., 0], both[..., 1])
+
+  return score
+
+
+def _log_probs(log_probs_RxV: Array, tokens: Array) -> Array:
+  """The log-probs of tokens int32[R, n]: [R, n]."""
+  return jnp.take_along_axis(log_probs_RxV, tokens, axis=1)
+
+
+def _sum_over_tokens(
+    config: TransformerConfig, params: Params, rows: PackedRows, last: Array,
+    read: Callable[[Array, Array], Array],
+) -> Array:
+  """The sum over a choice's tokens of `read(log_probs [R, V], tokens [R, n]) -> [R, n, ...]`.
+
+  Args:
+    config: the language model's.
+    params: its parameters.
+    rows: prompts and choices.
+    last: the stream's hidden states after the final norm.
+    read: what is taken of the log-probs at a place.
+
+  Returns:
+    float32[R, C, ...].
+  """
+  num_rows, num_choices, width = rows.choices.shape
+  extra = width - 1
+  size = rows.stream.rows.shape[1] - num_choices * extra
+  # The prompt's last token predicts every first token, each choice token the one behind it.
+  targets = [rows.choices[:, :, 0].T, rows.choices[:, :, 1:].reshape(num_rows, -1).T]
+  at = jnp.concatenate([rows.lengths[:, None] - 1, jnp.broadcast_to(
+      size + jnp.arange(num_choices * extra), (num_rows, num_choices * extra))], axis=1)
+  states_PxRxD = last[jnp.take_along_axis(rows.stream.rows, at, axis=1)].swapaxes(0, 1)
+
+  def of(states_RxD, tokens):
+    return read(jax.nn.log_softmax(unembed(config, params, states_RxD)), tokens)
+
+  total = of(states_PxRxD[0], targets[0].T)
+  if extra:  # one place after the other, so that the vocabulary's axis stays small
+    later = jax.lax.map(lambda a: of(a[0], a[1][:, None])[:, 0], (states_PxRxD[1:], targets[1]))
+    later = later.swapaxes(0, 1)
+    later = later.reshape(num_rows, num_choices, extra, *later.shape[2:])
+    inside = jnp.arange(extra) < rows.choice_lengths[:, :, None] - 1
+    inside = inside.reshape(*inside.shape, *(1,) * (later.ndim - 3))
+    total += jnp.where(inside, later, 0.0).sum(2)
+  return total
 
 
 def scorer(

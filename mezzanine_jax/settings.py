@@ -8,6 +8,7 @@ recipe that needs another default declares the field again; it keeps its place.
 import dataclasses
 
 from mezzanine_jax.config import check, option
+from mezzanine_jax.designs import DESIGNS
 from mezzanine_jax.encoding import FEATURES_DTYPES, POOLS
 from mezzanine_jax.models.load import DTYPES
 from mezzanine_jax.scoring import CHOICE_NORMS
@@ -106,6 +107,10 @@ class SymmetryFields(_Checked):
   keep_last: int = option(0, "segment_order: last units that stay in place", at_least=0)
   orbit: str = option("full", "option_order: all orders, or the rotations only", one_of=ORBITS)
   k_test: int = option(16, "views of a test example", at_least=3)
+  design: str = option(
+      "auto", "views of an orbit too large for K: none (exact), independent (iid), without repeats"
+      " (distinct), balanced for training examples and distinct for test ones (balanced; auto,"
+      " where the symmetry has it)", one_of=DESIGNS)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Designs: exact orbits, draws without repeats, independent draws, and their determinism."""
+"""Designs: exact orbits, draws without repeats, balanced and independent ones; determinism."""
 
 import itertools
 import math
@@ -8,10 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from tiny import random_prompt
 
 from mezzanine_jax import designs
 from mezzanine_jax.base import Symmetry, Views
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.prompts import make_prompt, stack
+from mezzanine_jax.symmetries import chain, option_order, segment_order
 from mezzanine_jax.transforms import views
 
 LENGTH = 6
@@ -148,3 +151,85 @@ def test_bad_input():
   boastful = ORDERS._replace(orbit_size=lambda x: 7.0)
   with pytest.raises(InputError, match="orbit_size is 7 for example 1, .* only 2 distinct"):
     design(boastful, [4, 2, 4], 5)
+
+
+PROMPT = random_prompt(np.random.default_rng(0), sentences=5)
+LONGER = random_prompt(np.random.default_rng(1), sentences=7)
+
+
+def _balanced(xs, num_views, how="balanced", symmetry=None, ids=("a", "b", "c")):
+  keys = designs.example_keys(jax.random.key(0), ids[: len(xs)])
+  symmetry = segment_order() if symmetry is None else symmetry
+  return designs.design_views(symmetry, stack(xs), keys, num_views, how)
+
+
+@pytest.mark.parametrize("how", ["balanced", "auto"])
+def test_balanced_views_are_orders_of_whole_blocks(how):
+  drawn = _balanced([PROMPT, LONGER], 24, how)
+  assert drawn.orbit_size.tolist() == [120, 5040]
+  np.testing.assert_allclose(np.exp(drawn.log_weights), 1 / 24, rtol=1e-6)
+  for n, (count, rows) in enumerate([(5, 10), (7, 14)]):
+    orders = drawn.elements[n]
+    assert len(np.unique(orders, axis=0)) == 24
+    assert (orders[:, 0] == 0).all() and (orders[:, count + 1] == count + 1).all()  # they stay
+    for start in range(0, 24 - rows + 1, rows):
+      for place in orders[start : start + rows, 1 : count + 1].T:
+        assert np.bincount(place)[1 : count + 1].tolist() == [rows // count] * count
+
+
+def test_balanced_views_depend_on_the_key_alone():
+  alone = _balanced([PROMPT], 7)
+  beside = _balanced([PROMPT, LONGER], 7)  # padded to the longer one
+  size = alone.elements.shape[-1]
+  np.testing.assert_array_equal(beside.elements[0, :, :size], alone.elements[0])
+  np.testing.assert_array_equal(
+      _balanced([LONGER, PROMPT], 7, ids=("b", "a")).elements[1], beside.elements[0])
+  assert (_balanced([PROMPT], 7, ids=("b",)).elements != alone.elements).any()
+
+
+def test_two_balanced_views_are_an_order_and_its_reverse():
+  pair = _balanced([LONGER], 2).elements[0, :, 1:8]
+  np.testing.assert_array_equal(pair[0], pair[1, ::-1])
+
+
+@pytest.mark.parametrize("how", ["auto", "balanced", "exact", "distinct"])
+def test_small_orbits_are_exact_in_every_design_but_independent_draws(how):
+  exact, drawn = _balanced([PROMPT], 120), _balanced([PROMPT], 120, how)
+  jax.tree.map(np.testing.assert_array_equal, exact, drawn)
+  assert len(np.unique(drawn.elements[0], axis=0)) == 120
+
+
+def test_independent_draws_keep_repeats_and_still_inputs_stay():
+  drawn = _balanced([PROMPT, random_prompt(np.random.default_rng(0), sentences=1)], 130, "iid")
+  assert drawn.orbit_size.tolist() == [np.inf, 1]
+  assert np.isfinite(drawn.log_weights).sum(1).tolist() == [130, 1]
+  assert len(np.unique(drawn.elements[0], axis=0)) < 120
+  draws, distinct = drawn.elements[0].tolist(), []
+  for order in draws:
+    distinct += [order] if order not in distinct else []
+  assert distinct[:8] == _balanced([PROMPT], 8, "distinct").elements[0].tolist()
+
+
+def test_balanced_options_stand_under_every_label_equally_often():
+  segments = [[9], *([s] for n in range(4) for s in (1, 10 + n))]
+  x = make_prompt(segments, [0, *[0, 2] * 4], [[7]] * 4, [1] * 4)
+  drawn = _balanced([x], 8, symmetry=option_order()).elements[0]
+  for label in drawn.T:
+    assert np.bincount(label).tolist() == [2] * 4
+
+
+def test_without_orders_auto_draws_distinct_and_balanced_is_refused():
+  both = chain(segment_order(), segment_order())
+  auto, distinct = (_balanced([LONGER], 4, how, both) for how in ("auto", "distinct"))
+  jax.tree.map(np.testing.assert_array_equal, auto, distinct)
+  with pytest.raises(InputError, match="'balanced' needs one family of orders .* give design"):
+    _balanced([LONGER], 4, symmetry=both)
+  small = _balanced([make_prompt([[1], [2]], [0, 1], [[7]], [1])], 4, symmetry=both)
+  assert small.orbit_size == 1  # the whole orbit needs no design
+
+
+def test_an_exact_design_needs_room():
+  with pytest.raises(InputError, match="1 of 2 examples have more than 120 views, up to 5040"):
+    _balanced([PROMPT, LONGER], 120, "exact")
+  with pytest.raises(InputError, match="design must be one of auto, .*, got 'latin'"):
+    _balanced([PROMPT], 4, "latin")

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import rich.console
 
@@ -51,3 +52,24 @@ def test_views_that_are_shown_are_those_of_the_examples_asked_for(config):
   shown = captured.get()
   assert shown.count("right answer") == 2 and shown.count("canonical view") == 2
   assert shown.count("view 3") == 2
+
+
+def test_the_teachers_views_are_balanced_and_those_of_gaps_are_not(config):
+  asked = experiment.ask(config)
+
+  def planned(asked=asked, **changes):
+    changed = dataclasses.replace(config, k_train=5, k_test=5, **changes)
+    return experiment.plan_views(
+        changed, asked.data, asked.prepared, asked.lm.tokenizer, asked.symmetry).views
+
+  plain, auto = (planned(design=d).elements for d in ("distinct", "auto"))
+  is_test = asked.data.is_test
+  np.testing.assert_array_equal(auto[is_test], plain[is_test])
+  assert (auto[~is_test] != plain[~is_test]).any((1, 2)).all()
+  with pytest.raises(InputError, match="'exact' takes whole orbits, but 5 of 5 examples"):
+    planned(design="exact")
+  only = asked._replace(
+      data=experiment.only_test(asked.data),
+      prepared=asked.prepared._replace(tokenized=asked.prepared.tokenized[3:]))
+  with pytest.raises(InputError, match="'balanced' is for the teacher of a student"):
+    planned(only, design="balanced")

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -80,15 +81,18 @@ def block_order(group: int, keep_first: int = 0, keep_last: int = 0) -> Symmetry
     size = orbit_size(x)
     if size > limit:
       return None
+    every = orders(x, lambda count: np.array(list(itertools.permutations(range(count))), int))
+    return Views(every, np.full(len(every), -math.log(size), np.float32), np.float32(size))
+
+  def orders(x: Prompt | Wordings, draw: Callable[[int], np.ndarray]) -> np.ndarray:
     heads, item, begin = layout(current(x), np)
     slots = np.flatnonzero(heads)
-    drawn = np.array(list(itertools.permutations(slots)), int)
+    drawn = slots[draw(len(slots))]
     target = np.tile(item, (len(drawn), 1))
     np.put_along_axis(target, drawn, item[slots][None], 1)
-    orders = np.argsort(target[:, begin], axis=1, kind="stable").astype(np.int32)
-    return Views(orders, np.full(len(orders), -math.log(size), np.float32), np.float32(size))
+    return np.argsort(target[:, begin], axis=1, kind="stable").astype(np.int32)
 
-  return Symmetry(identity, sample, act, orbit=orbit, orbit_size=orbit_size)
+  return Symmetry(identity, sample, act, orbit=orbit, orbit_size=orbit_size, orders=orders)
 
 
 def reorder(order: Array, x: Prompt | Wordings) -> Prompt | Wordings:

@@ -2,13 +2,14 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mezzanine_jax.base import Array, Prediction, Symmetry, Views
+from mezzanine_jax.base import Array, Prediction, Symmetry, Views, no_orders
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.prompts import OPTIONS, Prompt, Wordings, current
 from mezzanine_jax.symmetries.blocks import place_words, reorder
@@ -97,11 +98,18 @@ def option_order(orbit: str = "full") -> Symmetry:
     size = orbit_size(x)
     if size > limit:
       return None
-    label, count = np.arange(current(x).choices.shape[0]), int(count_of(current(x), np))
-    turns = ([(i + turn) % count for i in range(count)] for turn in range(count))
-    drawn = list(itertools.permutations(range(count)) if full else turns)
-    elements = np.tile(label, (int(size), 1)).astype(np.int32)
-    elements[:, :count] = np.array(drawn, np.int32).reshape(-1, count)
+    elements = elements_of(x, lambda count: np.array(list(
+        itertools.permutations(range(count)) if full else
+        ([(i + turn) % count for i in range(count)] for turn in range(count))
+    ), np.int32).reshape(-1, count))
     return Views(elements, np.full(len(elements), -math.log(size), np.float32), np.float32(size))
 
-  return Symmetry(identity, sample, act, align, members, orbit_size)
+  def elements_of(x: Prompt | Wordings, draw: Callable[[int], np.ndarray]) -> np.ndarray:
+    label, count = np.arange(current(x).choices.shape[0]), int(count_of(current(x), np))
+    drawn = draw(count)
+    elements = np.tile(label, (len(drawn), 1)).astype(np.int32)
+    elements[:, :count] = drawn
+    return elements
+
+  orders = elements_of if full else no_orders  # the rotations hold no other balanced part
+  return Symmetry(identity, sample, act, align, members, orbit_size, orders)
