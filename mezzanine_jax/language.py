@@ -225,8 +225,7 @@ def score(
   Returns:
     The store, every row done, and how many rows were run now.
   """
-  if jax.default_backend() == "cpu":
-    params = transformer.layers_as_bits(params)
+  params = transformer.layers_as_bits(params)
 
   def inputs_of(batch: engine.Batch) -> Any:
     return batch_inputs(plan, batch)

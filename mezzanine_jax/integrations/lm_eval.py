@@ -20,6 +20,7 @@ from mezzanine_jax import engine, packing, scoring, tokenization
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.load import LanguageModel, load_lm
+from mezzanine_jax.models.transformer import layers_as_bits
 from mezzanine_jax.settings import RunFields
 
 _INSTALL = "pip install 'mezzanine_jax[lm_eval]'"
@@ -179,7 +180,7 @@ def _run(
   arrays = {name: ((len(pairs), 1), "float32") for name in scoring.Likelihoods._fields}
   with tempfile.TemporaryDirectory() as folder:
     store = store_lib.open_store(folder + "/rows.zarr", "lm_eval", arrays, {})
-    engine.run(batch_fn, lm.params, inputs_of, batches, store,
+    engine.run(batch_fn, layers_as_bits(lm.params), inputs_of, batches, store,
                name_of=lambda row: f"request {row}")
     return tuple(store_lib.read(store, name)[:, 0] for name in arrays)
 

@@ -284,10 +284,10 @@ def layers_as_bits(params: Any) -> Any:
 
   `Transformer` takes both. XLA's CPU code cannot cut one layer out of a bfloat16 array: it makes
   a float32 copy of all layers in every call, and rounds each layer's part again. Of uint16 arrays
-  it cuts without a copy. Nothing is computed or copied here.
+  it cuts without a copy. Nothing is computed or copied here. On other devices nothing changes.
 
   Args:
-    params: the parameter tree, on a CPU.
+    params: the parameter tree.
 
   Returns:
     a tree of the same structure.
@@ -298,6 +298,9 @@ def layers_as_bits(params: Any) -> Any:
     >>> layers_as_bits(params)["layers"]["scale"].tolist()
     [16256, 16256]
   """
+  if jax.default_backend() != "cpu":
+    return params
+
   def bits(leaf):
     if leaf.dtype != jnp.bfloat16:
       return leaf
