@@ -106,6 +106,8 @@ class SymmetryFields(_Checked):
   keep_last: int = option(0, "segment_order: last units that stay in place", at_least=0)
   orbit: str = option("full", "option_order: all orders, or the rotations only", one_of=ORBITS)
   k_test: int = option(16, "views of a test example", at_least=3)
+  n_examples: int = option(
+      24, "test examples that move most, kept with their views for the report", at_least=0)
 
 
 @dataclasses.dataclass(frozen=True)
