@@ -93,9 +93,9 @@ def read(outs: Sequence[str | pathlib.Path]) -> list[Run]:
     kinds = [who(r.results) for r in (found[0], run)]
     if kinds[0] != kinds[1]:
       raise InputError(
-          f"{found[0].path!r} ({found[0].results['recipe']}) measures a {kinds[0]} and {run.path!r}"
-          f" ({run.results['recipe']}) a {kinds[1]}: their figures cannot stand side by side;"
-          " report them one by one"
+          f"{found[0].path!r} ({found[0].results['recipe']}) is about its {kinds[0]} and"
+          f" {run.path!r} ({run.results['recipe']}) about its {kinds[1]}: their figures cannot stand"
+          " side by side; report them one by one"
       )
   return found
 
@@ -277,6 +277,16 @@ def command(results: Mapping[str, Any], out: str) -> str:
     words += [f"--{name}={text}"] if text.startswith("-") else [f"--{name}", text]
   words += [f"--out={out}"] if out.startswith("-") else ["--out", out]
   return shlex.join(words)
+
+
+def another(out: str) -> str:
+  """A folder beside the run's own, in which the same command would show it again.
+
+  Example:
+    >>> another("out/mine/")
+    'out/mine-again'
+  """
+  return f"{pathlib.PurePath(out)}-again"
 
 
 def write_text(path: str | pathlib.Path, text: str) -> None:

@@ -75,7 +75,8 @@ def _flattening(runs: Sequence[Run]) -> Picture | str:
                      for path in ("gap_movable.pairwise_tv", "tv_to_teacher_movable")))
       for run in runs for model, block in finished.models(run.results).items()
   ]
-  points = [p for p in points if p[2] and p[3]]
+  few = ("baseline", "student", "constant")  # of several runs: more would hide each other
+  points = [p for p in points if p[2] and p[3] and (len(runs) == 1 or p[1] in few)]
   if not any(model == "student" for _, model, *_ in points):
     return ("There is no picture of distance to the teacher against gap: no student whose gap can"
             " be told was trained in " + ("these runs." if len(runs) > 1 else "this run."))
@@ -182,8 +183,9 @@ def _by_views(runs: Sequence[Run]) -> Picture | str:
 
   def draw(ax: Any) -> None:
     ticks = sorted({row["views"] for rows, *_ in lines for row in rows})
-    for rows, name, text, style, colour in lines:
-      _line(ax, [row["views"] for row in rows], rows, name, text, style, colour)
+    for n, (rows, name, text, style, colour) in enumerate(lines):
+      aside = 1.03**n if len(runs) > 1 else 1  # lines that are alike stay visible
+      _line(ax, [row["views"] * aside for row in rows], rows, name, text, style, colour)
     ax.set_xscale("log", base=2)
     ax.set_xticks(ticks, [str(t) for t in ticks])
     ax.minorticks_off()
@@ -208,10 +210,10 @@ def _by_segments(runs: Sequence[Run]) -> Picture | str:
 
   def draw(ax: Any) -> None:
     ticks = {}
-    for rows, name, text, style, colour in lines:
+    for n, (rows, name, text, style, colour) in enumerate(lines):
       rows = [row for row in rows if finished.value(row, name)]
       ticks |= {r["segments"]: f"{r['segments']}{'+' if r['or_more'] else ''}" for r in rows}
-      _line(ax, [row["segments"] for row in rows], rows, name, text, style, colour)
+      _line(ax, [row["segments"] + 0.06 * n for row in rows], rows, name, text, style, colour)
     ax.set_xticks(sorted(ticks), [ticks[t] for t in sorted(ticks)])
     ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
     ax.set_xlabel("segments that may change places")
@@ -300,6 +302,7 @@ def _svg(draw: Callable[[Any], None], name: str, height: float = 3.2, legend: bo
   Nothing of the data's texts is drawn but through `_plain`; the element refers to nothing outside.
   """
   import matplotlib
+  from matplotlib.container import ErrorbarContainer
   from matplotlib.figure import Figure
 
   with matplotlib.rc_context(_STYLE | {"svg.hashsalt": name}):
@@ -308,7 +311,10 @@ def _svg(draw: Callable[[Any], None], name: str, height: float = 3.2, legend: bo
     ax = figure.subplots()
     draw(ax)
     if legend:
-      figure.legend(loc="outside lower center", ncols=2, handlelength=1.6, columnspacing=1.2)
+      # A marker's bars say nothing in a legend, and hide it.
+      handles, labels = ax.get_legend_handles_labels()
+      handles = [own[0] if isinstance(own, ErrorbarContainer) else own for own in handles]
+      figure.legend(handles, labels, loc="outside lower center", ncols=2, handlelength=1.6, columnspacing=1.2)
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={
         "Date": None, "Creator": None, "Format": None, "Type": None})
@@ -318,7 +324,7 @@ def _svg(draw: Callable[[Any], None], name: str, height: float = 3.2, legend: bo
   svg = re.sub(r"<!--.*?-->\n?", "", svg, flags=re.S)
   svg = re.sub(r' (xmlns(:\w+)?|version)="[^"]*"', "", svg)
   svg = re.sub(r' width="[^"]*pt"| height="[^"]*pt"', "", svg, count=2)
-  svg = re.sub(r"font: ([\d.]+)px '?[^;\"]*", r"font-size: \1px", svg)
+  svg = re.sub(r" ?font-family: [^;\"]*;", "", svg)  # the page's own
   # Several pictures are in one page, and their names must not meet.
   svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", svg)
   for colour, variable in _VARIABLES.items():

@@ -1,4 +1,4 @@
-"""`report.html`: one page that shows a run, or several side by side, and asks nothing of the web."""
+"""`report.html`: one page that shows a run, or several side by side, and needs no network."""
 
 import base64
 import hashlib
@@ -50,9 +50,9 @@ def render(runs: Sequence[Run]) -> str:
   pictures, missing = html_figures.pictures(runs)
   examples, without = _examples(runs)
   several = len(runs) > 1
-  title = " and ".join(finished.subject(run.results) for run in runs[:3])
+  subjects = list(dict.fromkeys(finished.subject(run.results) for run in runs))
   return environment.get_template(PAGE).render(
-      title=title if len(runs) <= 3 else f"{len(runs)} runs",
+      title=" and ".join(subjects) if len(subjects) <= 3 else f"{len(runs)} runs",
       several=several,
       runs=[_run(run, several) for run in runs],
       table=_table(runs),
@@ -80,7 +80,7 @@ def _run(run: Run, several: bool) -> dict[str, Any]:
       "notes": finished.notes(results),
       "template": results["data"].get("template"),
       "verdict": [_check(check) for check in results.get("verdict", [])],
-      "command": finished.command(results, run.path),
+      "command": finished.command(results, finished.another(run.path)),
       "models": [finished.model_name(results, model) for model in models],
       "figures": [
           {"label": finished.label(path), "meaning": finished.FIGURES.get(path, ("", ""))[1],
@@ -170,7 +170,7 @@ def _example(example: Mapping[str, Any], choices: Sequence[str]) -> dict[str, An
           {"name": "canonical view" if view["view"] == 0 else f"view {view['view']}",
            "answers": [(names[c], round(float(view["probabilities"][c]), 4), c == label)
                        for c in sorted(most)],
-           "text": view["text"]}
+           "text": view["text"].strip()}
           for view in views
       ],
   }

@@ -43,9 +43,9 @@ def markdown(text: Any) -> str:
   line = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;")
   line = line.replace(">", "&gt;")
   # A URL would become a link, and an @ on some sites a message to somebody.
-  line = re.sub(r"([\\`*_{}\[\]()#+!|~$=])", r"\\\1", line)
+  line = re.sub(r"([\\`*_{}\[\]#|~$])", r"\\\1", line)
   line = line.replace("://", ":&#47;&#47;").replace("@", "&#64;").replace("www.", "www&#46;")
-  return re.sub(r"^(\d+)\.|^(-)", lambda m: f"{m[1]}\\." if m[1] else "\\-", line)
+  return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", line)  # neither a list nor a heading
 
 
 def latex(text: Any) -> str:
@@ -94,7 +94,8 @@ def _card(run: Run) -> list[str]:
         "from mezzanine_jax import checkpoints\n"
         f"params, meta = checkpoints.load_student({os.path.join(run.path, 'student')!r})",
         "python"), "`meta` names the student, its settings and the configuration of the run."]
-  return [*parts, "## How to repeat it", _code(finished.command(results, run.path), "bash")]
+  return [*parts, "## How to repeat it", _code(
+      finished.command(results, finished.another(run.path)), "bash")]
 
 
 def _front(config: Mapping[str, Any]) -> str:
@@ -118,9 +119,10 @@ def _table(runs: Sequence[Run]) -> str:
 def _latex(runs: Sequence[Run]) -> str:
   """The same rows, under a comment that names the columns."""
   paths, rows = _rows(runs)
+  between = r" \pm "
   lines = ["% " + " & ".join(["model", *(finished.label(path) for path in paths)])]
   for name, values in rows:
-    cells = [f"${_pm(v, ' \\pm ')}$" if v else "" for v in values]
+    cells = [f"${_pm(v, between)}$" if v else "" for v in values]
     lines.append(" & ".join([latex(name), *cells]) + r" \\")
   return "\n".join(lines)
 
