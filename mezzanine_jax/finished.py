@@ -32,8 +32,8 @@ FIGURES = {
     "gap_movable.jensen_shannon": ("Jensen-Shannon", "between the views, nats"),
     "gap.pairwise_tv": ("gap, all examples", "those that cannot move count as 0"),
     "gap.flip_rate": ("flips, all examples", "those that cannot move count as 0"),
+    "gap.any_flip": ("any flip, all examples", "those that cannot move count as 0"),
     "representation_gap": ("representation gap", "share of the features' variance between views"),
-    "noise_floor": ("noise floor", "the gap of a view to itself, scored twice"),
     "tv_to_teacher_movable": ("distance", "TV of the one pass to the teacher"),
     "kl_to_teacher_movable": ("KL to the teacher", "of the one pass, nats"),
     "tv_to_teacher": ("distance, all examples", "TV of the one pass to the teacher"),
@@ -41,6 +41,7 @@ FIGURES = {
     "fidelity": ("fidelity", "distance to the teacher over the baseline's own; below 1 is nearer"),
     "tv_ratio": ("TV ratio", "the same as a plain ratio of TVs"),
 }
+_OVER_VIEWS = "over_views."  # quality on every view, beside that on the canonical one
 MAIN = ("accuracy", "nll", "gap_movable.pairwise_tv", "gap_movable.flip_rate",
         "tv_to_teacher_movable", "fidelity")
 
@@ -94,8 +95,8 @@ def read(outs: Sequence[str | pathlib.Path]) -> list[Run]:
     if kinds[0] != kinds[1]:
       raise InputError(
           f"{found[0].path!r} ({found[0].results['recipe']}) is about its {kinds[0]} and"
-          f" {run.path!r} ({run.results['recipe']}) about its {kinds[1]}: their figures cannot stand"
-          " side by side; report them one by one"
+          f" {run.path!r} ({run.results['recipe']}) about its {kinds[1]}: their figures cannot"
+          " stand side by side; report them one by one"
       )
   return found
 
@@ -131,6 +132,9 @@ def value(block: Mapping[str, Any], path: str) -> Value | None:
     return None
   if not _is_number(stderr):
     return Value(found, None, None)
+  own = block.get(f"{name}_interval")  # better than the normal one, where there is one
+  if isinstance(own, list) and len(own) == 2 and all(map(_is_number, own)):
+    return Value(found, stderr, (own[0], own[1]))
   return Value(found, stderr, (found - Z95 * stderr, found + Z95 * stderr))
 
 
@@ -139,8 +143,8 @@ def figure_paths(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
   known = [path for path in FIGURES if any(value(block, path) for block in blocks)]
   others = {}
   for block in blocks:
-    parts = [("", block)] + [(f"{part}.", block.get(part) or {}) for part in ("gap_movable",)]
-    for prefix, part in parts:
+    parts = {"": block} | {f"{n}.": block.get(n) or {} for n in ("gap_movable", "over_views")}
+    for prefix, part in parts.items():
       named = [name for name in part if f"{name}_stderr" in part and prefix + name not in FIGURES]
       others |= {prefix + name: None for name in named if value(block, prefix + name)}
   return known + list(others)
@@ -148,7 +152,14 @@ def figure_paths(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def label(path: str) -> str:
   """What a figure is called."""
+  if path.startswith(_OVER_VIEWS):
+    return f"{label(path.removeprefix(_OVER_VIEWS))}, over views"
   return FIGURES[path][0] if path in FIGURES else path.split(".")[-1].replace("_", " ")
+
+
+def meaning(path: str) -> str:
+  """What a figure means, as far as that is known."""
+  return FIGURES.get(path.removeprefix(_OVER_VIEWS), ("", ""))[1]
 
 
 def number(x: float) -> str:
@@ -210,6 +221,7 @@ def facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
   environment, cost = results.get("environment", {}), results.get("cost", {})
   test = data.get("test", {})
   packages = environment.get("packages", {})
+  floor = results.get("noise_floor", {})
   training = data.get("train", {}).get("examples")
   found = [
       ("recipe", results["recipe"]),
@@ -225,6 +237,8 @@ def facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
       ("scored", _joined({"rows": cost.get("rows"), "seconds": cost.get("seconds") and
                           round(cost["seconds"]), "seconds in all": cost.get("total_seconds") and
                           round(cost["total_seconds"])})),
+      ("same views again", "mean_tv" in floor and "max_tv" in floor and
+       f"differ by TV {floor['mean_tv']:.0e}, {floor['max_tv']:.0e} at most (rounding)"),
       ("on", _joined({"x": environment.get("device_count")}) and
        f"{environment.get('device_count')} x {environment.get('device')}"),
       ("version", ", ".join([f"mezzanine_jax {results.get('version', '?')}"]
@@ -232,7 +246,7 @@ def facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
       ("git revision", environment.get("git_revision")),
       ("seed", config.get("seed")),
   ]
-  return [(name, str(shown)) for name, shown in found if shown not in (None, "")]
+  return [(name, str(shown)) for name, shown in found if shown not in (None, False, "")]
 
 
 def notes(results: Mapping[str, Any]) -> list[str]:

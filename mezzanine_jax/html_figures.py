@@ -10,7 +10,7 @@ import numpy as np
 from mezzanine_jax import finished
 from mezzanine_jax.evaluation import Z95
 from mezzanine_jax.finished import Run
-from mezzanine_jax.predictions import reliability
+from mezzanine_jax.predictions import BINS, reliability
 
 _MOST_POINTS = 300  # of a scatter: more make a page large and tell no more
 # Colours that stand for the page's own, by which they are replaced.
@@ -265,9 +265,9 @@ def _reliability(runs: Sequence[Run]) -> Picture | str:
 
   return Picture(
       "Reliability",
-      "On the canonical view, in bins of confidence of width 0.1: on the diagonal a model is right"
-      " as often as it is sure, below it too sure of itself. A disc's area is the share of the"
-      " examples; bars are 95% intervals, where a bin has two passages or more.",
+      f"On the canonical view, in bins of confidence of width 1/{BINS}: on the diagonal a model is"
+      " right as often as it is sure, below it too sure of itself. A disc's area is the share of"
+      " the examples; bars are 95% intervals, where a bin has two passages or more.",
       _svg(draw, "reliability", legend=True, rows=len(lines)))
 
 
@@ -314,7 +314,8 @@ def _svg(draw: Callable[[Any], None], name: str, height: float = 3.2, legend: bo
       # A marker's bars say nothing in a legend, and hide it.
       handles, labels = ax.get_legend_handles_labels()
       handles = [own[0] if isinstance(own, ErrorbarContainer) else own for own in handles]
-      figure.legend(handles, labels, loc="outside lower center", ncols=2, handlelength=1.6, columnspacing=1.2)
+      figure.legend(handles, labels, loc="outside lower center", ncols=2, handlelength=1.6,
+                    columnspacing=1.2)
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={
         "Date": None, "Creator": None, "Format": None, "Type": None})

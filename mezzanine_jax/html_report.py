@@ -70,7 +70,12 @@ def _run(run: Run, several: bool) -> dict[str, Any]:
   """What the page says of one run."""
   results = run.results
   models = finished.models(results)
-  paths = finished.figure_paths([*models.values()])
+  names = [finished.model_name(results, model) for model in models]
+  blocks = [*models.values()]
+  if results.get("differences"):
+    names.append(f"student minus {finished.who(results)}")
+    blocks.append(results["differences"])
+  paths = finished.figure_paths(blocks)
   return {
       "letter": run.letter,
       "path": run.path,
@@ -81,10 +86,10 @@ def _run(run: Run, several: bool) -> dict[str, Any]:
       "template": results["data"].get("template"),
       "verdict": [_check(check) for check in results.get("verdict", [])],
       "command": finished.command(results, finished.another(run.path)),
-      "models": [finished.model_name(results, model) for model in models],
+      "models": names,
       "figures": [
-          {"label": finished.label(path), "meaning": finished.FIGURES.get(path, ("", ""))[1],
-           "cells": [_cell(finished.value(block, path)) for block in models.values()]}
+          {"label": finished.label(path), "meaning": finished.meaning(path),
+           "cells": [_cell(finished.value(block, path)) for block in blocks]}
           for path in paths
       ],
   }
@@ -96,7 +101,7 @@ def _table(runs: Sequence[Run]) -> dict[str, Any]:
           for model, block in finished.models(run.results).items()]
   paths = [path for path in finished.MAIN if any(finished.value(b, path) for *_, b in rows)]
   return {
-      "columns": [(finished.label(path), finished.FIGURES[path][1]) for path in paths],
+      "columns": [(finished.label(path), finished.meaning(path)) for path in paths],
       "rows": [
           {"letter": run.letter, "first": model == "baseline",
            "name": finished.model_name(run.results, model),

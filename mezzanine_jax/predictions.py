@@ -12,7 +12,7 @@ from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Example
 from mezzanine_jax.errors import InputError
 
-BINS = 10  # of confidence, between 0 and 1
+BINS = 15  # of confidence, between 0 and 1
 _DIGITS = 6  # of a probability
 
 
@@ -87,10 +87,10 @@ def reliability(
     A list of {examples, confidence, accuracy, accuracy_stderr}, the least confident first.
 
   Example:
-    >>> found = reliability(np.array([[0.9, 0.1], [0.8, 0.2], [0.85, 0.15]]),
+    >>> found = reliability(np.array([[0.95, 0.05], [0.8, 0.2], [0.75, 0.25]]),
     ...                     np.array([0, 0, 1]), ["a", "b", "c"])
     >>> [(row["examples"], round(row["confidence"], 3), row["accuracy"]) for row in found]
-    [(2, 0.825, 0.5), (1, 0.9, 1.0)]
+    [(2, 0.775, 0.5), (1, 0.95, 1.0)]
 
   Source: M. H. DeGroot and S. E. Fienberg, The Statistician 32 (1983).
   """
@@ -98,8 +98,8 @@ def reliability(
   probs, labels = np.asarray(probs_NxC)[known], np.asarray(labels_N)[known]
   clusters = np.asarray(clusters_N)[known]
   confidence, right = probs.max(1, initial=0), probs.argmax(1) == labels
-  # A confidence at an edge belongs to the bin above it, 1 to the last one.
-  which = np.minimum((confidence * bins).astype(int), bins - 1)
+  # The bins are closed on the right, as those of the expected calibration error are.
+  which = np.clip(np.ceil(confidence * bins) - 1, 0, bins - 1).astype(int)
   out = []
   for at in np.unique(which):
     chosen = which == at
