@@ -221,7 +221,6 @@ def facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
   environment, cost = results.get("environment", {}), results.get("cost", {})
   test = data.get("test", {})
   packages = environment.get("packages", {})
-  floor = results.get("noise_floor", {})
   training = data.get("train", {}).get("examples")
   found = [
       ("recipe", results["recipe"]),
@@ -237,8 +236,7 @@ def facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
       ("scored", _joined({"rows": cost.get("rows"), "seconds": cost.get("seconds") and
                           round(cost["seconds"]), "seconds in all": cost.get("total_seconds") and
                           round(cost["total_seconds"])})),
-      ("same views again", "mean_tv" in floor and "max_tv" in floor and
-       f"differ by TV {floor['mean_tv']:.0e}, {floor['max_tv']:.0e} at most (rounding)"),
+      ("same views again", _noise(results.get("noise_floor") or {})),
       ("on", _joined({"x": environment.get("device_count")}) and
        f"{environment.get('device_count')} x {environment.get('device')}"),
       ("version", ", ".join([f"mezzanine_jax {results.get('version', '?')}"]
@@ -246,7 +244,7 @@ def facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
       ("git revision", environment.get("git_revision")),
       ("seed", config.get("seed")),
   ]
-  return [(name, str(shown)) for name, shown in found if shown not in (None, False, "")]
+  return [(name, str(shown)) for name, shown in found if shown not in (None, "")]
 
 
 def notes(results: Mapping[str, Any]) -> list[str]:
@@ -274,18 +272,15 @@ def command(results: Mapping[str, Any], out: str) -> str:
   """
   from mezzanine_jax.recipes import get_recipe
 
-  defaults = {}
-  if results.get("version") == mezzanine_jax.__version__:
-    try:
-      fields = dataclasses.fields(get_recipe(results["recipe"]).Config)
-      defaults = {field.name: field.default for field in fields}
-    except InputError:  # a recipe of a package that is not here: every field is written
-      defaults = {}
+  try:
+    fields = dataclasses.fields(get_recipe(results["recipe"]).Config)
+  except InputError:  # a recipe of a package that is not here
+    fields = ()
+  defaults = {field.name: field.default for field in fields}
+  same = bool(fields) and results.get("version") == mezzanine_jax.__version__
   words = ["mezzanine", "run", results["recipe"]]
   for name, own in results["config"].items():
-    if name in defaults and defaults[name] == own:
-      continue
-    if own is None and not defaults:  # may be said only where a field allows it
+    if own == defaults.get(name) and (own is None or same):  # None may not be said everywhere
       continue
     text = "none" if own is None else str(own)
     words += [f"--{name}={text}"] if text.startswith("-") else [f"--{name}", text]
@@ -310,7 +305,7 @@ def write_text(path: str | pathlib.Path, text: str) -> None:
     InputError: if the place cannot be written.
   """
   path = pathlib.Path(path)
-  part = path.with_name(path.name + ".part")
+  part = path.parent / f"{path.name}.part"
   try:
     # Data may hold halves of surrogate pairs, which no file can.
     part.write_bytes(text.encode("utf-8", "replace"))
@@ -326,6 +321,13 @@ def write_text(path: str | pathlib.Path, text: str) -> None:
 def _pm(found: Value) -> str:
   """`0.038 ± 0.001`."""
   return number(found.value) + (f" ± {number(found.stderr)}" if found.stderr is not None else "")
+
+
+def _noise(floor: Mapping[str, Any]) -> str:
+  """How far views differ from themselves, scored again in other batches."""
+  if not all(_is_number(floor.get(name)) for name in ("mean_tv", "max_tv")):
+    return ""
+  return f"differ by TV {floor['mean_tv']:.0e}, {floor['max_tv']:.0e} at most (rounding)"
 
 
 def _joined(counts: Mapping[str, Any]) -> str:

@@ -321,7 +321,8 @@ def _svg(draw: Callable[[Any], None], name: str, height: float = 3.2, legend: bo
         "Date": None, "Creator": None, "Format": None, "Type": None})
   svg = file.getvalue()
   svg = svg[svg.index("<svg"):]
-  svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+  # Its style sheet would hold for the whole page; what it says stands in the page's own.
+  svg = re.sub(r"<(metadata|style).*?</\1>", "", svg, flags=re.S)
   svg = re.sub(r"<!--.*?-->\n?", "", svg, flags=re.S)
   svg = re.sub(r' (xmlns(:\w+)?|version)="[^"]*"', "", svg)
   svg = re.sub(r' width="[^"]*pt"| height="[^"]*pt"', "", svg, count=2)
