@@ -35,11 +35,38 @@ def _run(argv: list[str]) -> int:
   commands.add_parser(
       "run", add_help=False, help="run, continue or show an experiment (run RECIPE --help)"
   )
+  shown = commands.add_parser(
+      "report", help="a page, or a model card, of finished runs",
+      description="Writes report.html from the folder of a finished run, or of several side by"
+      " side: one file that needs no network. With --format md prints a model card and the rows of"
+      " a table, in Markdown and LaTeX.",
+  )
+  shown.add_argument("outs", nargs="+", metavar="OUT", help="folder of a finished run")
+  shown.add_argument("--format", choices=("html", "md"), default="html")
+  shown.add_argument("--to", metavar="FILE", help="where it goes (default: OUT/report.html; for"
+                     " several runs ./report.html; md: printed)")
   # The fields of `run` depend on its recipe, so that it parses its own arguments.
   if argv[:1] == ["run"]:
     return _run_recipe(argv[1:])
-  parser.parse_args(argv)
-  return _list()
+  arguments = parser.parse_args(argv)
+  return _report(arguments) if arguments.command == "report" else _list()
+
+
+def _report(arguments: argparse.Namespace) -> int:
+  """`mezzanine report OUT… [--format html|md] [--to FILE]`."""
+  from mezzanine_jax import finished, html_report, model_card
+
+  if arguments.format == "html":
+    print(f"wrote {html_report.write(arguments.outs, arguments.to)}")
+    return 0
+  text = model_card.render(finished.read(arguments.outs))
+  if arguments.to:
+    finished.write_text(arguments.to, text)
+    print(f"wrote {arguments.to}")
+  else:
+    # Data may hold halves of surrogate pairs, which no terminal can show.
+    print(text.encode("utf-8", "replace").decode(), end="")
+  return 0
 
 
 def _run_recipe(argv: list[str]) -> int:

@@ -10,6 +10,7 @@ from mezzanine_jax.evaluation import Z95, Beliefs
 from mezzanine_jax.report import against_views, pm, save, scatter, subject
 
 _COLOUR = "#4c78a8"
+_SHOWN = 3  # examples on the terminal; the page of `mezzanine report` has them all
 
 
 def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
@@ -44,7 +45,7 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
     grown.add_row(_segments(row), str(row["examples"]), pm(row, "pairwise_tv"),
                   pm(row, "flip_rate"))
   console.print(grown)
-  for example in results["examples"]:
+  for example in results["examples"][:_SHOWN]:
     console.print()
     console.print(_side_by_side(Table, example, results["data"]["choices"]))
   console.print()

@@ -18,11 +18,11 @@ from mezzanine_jax.evaluation import Z95, Beliefs, teacher
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
 # What each model is called, and its colour in the pictures.
-_NAMES = {
+NAMES = {
     "baseline": "LM, single view", "student": "student", "constant": "constant",
     "shuffled_targets": "shuffled",
 }
-_COLOURS = {
+COLOURS = {
     "baseline": "#4c78a8", "student": "#e45756", "constant": "#9d9d9d",
     "shuffled_targets": "#c9b37c",
 }
@@ -157,7 +157,7 @@ def diagnostics(results: Mapping[str, Any], lm: Beliefs, path: str | pathlib.Pat
   _bars(ax_far, names, [*models.values()], "tv_to_teacher_movable",
         "Distance of the one pass to the teacher (TV)")
   ax_far.axhline(_floats([models["baseline"]], "tv_to_teacher_movable")[0],
-                 color=_COLOURS["baseline"], linewidth=1, linestyle="--")
+                 color=COLOURS["baseline"], linewidth=1, linestyle="--")
   scatter(ax_scatter, results, lm)
   against_views(ax_views, results["gap_by_views"])
   save(figure, results, path)
@@ -185,7 +185,7 @@ def subject(results: Mapping[str, Any]) -> str:
 def _name(results: Mapping[str, Any], model: str) -> str:
   """What a model of the results is called."""
   who = results.get("who", "LM")
-  return who if model == "baseline" and who != "LM" else _NAMES[model]
+  return who if model == "baseline" and who != "LM" else NAMES[model]
 
 
 def _models(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -213,7 +213,7 @@ def _floats(blocks: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
 def _bars(ax, names, blocks: Sequence[Mapping[str, Any]], name: str, title: str) -> None:
   """One bar a model with its 95% interval."""
   values, errors = _floats(blocks, name), Z95 * _floats(blocks, f"{name}_stderr")
-  colours = [_COLOURS[m] for m in names]
+  colours = [COLOURS[m] for m in names]
   ax.bar(range(len(values)), values, yerr=errors, color=colours, capsize=4)
   controls = [m for m in names if m not in ("baseline", "student")]
   labels = [own.replace(" ", "\n", 1) + "\n(control)" * (m in controls)
@@ -245,7 +245,7 @@ def scatter(ax: Any, results: Mapping[str, Any], lm: Beliefs) -> None:
   high = np.where(real, views, -np.inf).max(1, initial=-np.inf)
   spread = [np.maximum(y - low, 0), np.maximum(high - y, 0)]
   ax.errorbar(x, y, yerr=spread, fmt="o", markersize=3, linewidth=0.7, alpha=0.6,
-              color=_COLOURS["baseline"], ecolor="#b0b0b0")
+              color=COLOURS["baseline"], ecolor="#b0b0b0")
   ends = [min(low.min(initial=1), x.min(initial=1)), max(high.max(initial=0), x.max(initial=0))]
   ax.plot(ends, ends, color="black", linewidth=0.8)
   what = f"p({choices[1].strip()})" if len(choices) == 2 else "p(the teacher's first choice)"

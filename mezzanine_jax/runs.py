@@ -11,7 +11,7 @@ from mezzanine_jax import store as store_lib
 from mezzanine_jax.errors import InputError
 
 CONFIG, RESULTS, STORE, STUDENT = "config.json", "results.json", "views.zarr", "student"
-DIAGNOSTICS = "diagnostics.png"
+DIAGNOSTICS, PREDICTIONS = "diagnostics.png", "predictions.json"
 
 
 class Folder(NamedTuple):
@@ -66,6 +66,32 @@ def look(out: str | pathlib.Path, recipe: str, config: Any) -> Folder:
   if "fingerprint" in found:
     record["fingerprint"] = found["fingerprint"]
   return Folder(path, record, results)
+
+
+def finished(out: str | pathlib.Path) -> dict[str, Any]:
+  """The results of a finished run.
+
+  Args:
+    out: its folder.
+
+  Raises:
+    InputError: if the folder holds no finished run, or its results are damaged.
+  """
+  path = pathlib.Path(out)
+  if not (path / CONFIG).is_file():
+    what = "is no folder of a run (it has no config.json)" if path.is_dir() else "is no folder"
+    raise InputError(f"{str(out)!r} {what}; give the --out folder of a finished `mezzanine run`")
+  if not (path / RESULTS).is_file():
+    raise InputError(
+        f"{str(out)!r} holds a run that is not finished (no results.json): its command, given"
+        " again, continues it"
+    )
+  results = _read(path / RESULTS)
+  for name in ("recipe", "config", "baseline", "data"):
+    if not results.get(name):
+      raise InputError(f"{path / RESULTS} holds no {name!r}: it is damaged, or of a recipe that"
+                       " cannot be reported")
+  return results
 
 
 def fingerprint(recipe: str, config: Any, **facts: Any) -> str:

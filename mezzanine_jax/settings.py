@@ -111,6 +111,8 @@ class SymmetryFields(_Checked):
       "auto", "views of an orbit too large for K: none (exact), independent (iid), without repeats"
       " (distinct), balanced for training examples and distinct for test ones (balanced; auto,"
       " where the symmetry has it)", one_of=DESIGNS)
+  n_examples: int = option(
+      24, "test examples that move most, kept with their views for the report", at_least=0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,8 @@ from mezzanine_jax import (
     evaluation,
     experiment,
     language,
+    moved,
+    predictions,
     report,
     runs,
     students,
@@ -96,7 +98,8 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   scored = experiment.score(
       folder, fingerprint, plan, batch_fn, lm.params, [e.id for e in data.examples])
   data_block = experiment.data_block(asked, plan)
-  del lm, asked  # training needs the room that the weights take
+  asked = asked._replace(lm=None)
+  del lm  # training needs the room that the weights take
 
   lm_rows = store_lib.read(scored.store, "log_probs")
   rows = data_lib.DistillData(
@@ -124,19 +127,23 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   test = np.flatnonzero(data.is_test)
   clusters = [data.clusters[n] for n in test]
   lm_test = evaluation.select(scored.beliefs, test)
-  blocks = comparison.student_blocks(lm_test, {
+  models = {
       name: evaluation.select(evaluation.gather(own, *scored.index), test)
       for name, own in training.predict(trained, inputs).items()
-  }, data.labels[test], clusters, config.seed)
+  }
+  blocks = comparison.student_blocks(lm_test, models, data.labels[test], clusters, config.seed)
   mass = store_lib.read(scored.store, "choice_mass")[plan.rows.canonical_row[test]]
   blocks["baseline"] |= comparison.choice_mass_block(mass, clusters)
   blocks["student"] |= training.history_block(trained)
   results = report.header(NAME, config) | blocks | {
+      **moved.blocks(asked, plan, lm_test, test, config.n_examples),
       "data": data_block,
       "cost": scored.cost | {
           "total_seconds": time.monotonic() - started, "peak_rss_mb": report.peak_rss_mb()
       },
   }
+  predictions.write(folder.path / runs.PREDICTIONS, [data.examples[n] for n in test],
+                    {"baseline": lm_test, **models})
   report.diagnostics(results, lm_test, folder.path / runs.DIAGNOSTICS)
   # Last of all: where results.json stands, the run is finished.
   return runs.write_json(folder.path / runs.RESULTS, results)

@@ -27,6 +27,8 @@ from mezzanine_jax import (
     evaluation,
     experiment,
     language,
+    moved,
+    predictions,
     progress,
     report,
     runs,
@@ -106,7 +108,8 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
       folder, fingerprint, plan, batch_fn, model.params, [e.id for e in data.examples])
   data_block = experiment.data_block(asked, plan)
   num_choices = len(asked.choices)
-  del model, asked  # training needs the room that the weights take
+  asked = asked._replace(lm=None)
+  del model  # training needs the room that the weights take
 
   features = store_lib.read(filled.store, "features")
   settings = arguments_of(students.STUDENTS[config.student], dataclasses.asdict(config))
@@ -147,6 +150,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   blocks["baseline"] |= {"best_step": base.best_step, "chosen_by": base.chosen_by}
   blocks["student"] |= training.history_block(trained)
   results = report.header(NAME, config) | blocks | {
+      **moved.blocks(asked, plan, base_test, test, config.n_examples),
       "by_movability": comparison.movability_blocks(base_test, models, labels, clusters),
       "data": data_block | {
           "base_examples": len(halves[0]), "distill_examples": len(halves[1])},
@@ -154,6 +158,8 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
           "total_seconds": time.monotonic() - started, "peak_rss_mb": report.peak_rss_mb()
       },
   }
+  predictions.write(folder.path / runs.PREDICTIONS, [data.examples[n] for n in test],
+                    {"baseline": base_test, **models})
   report.diagnostics(results, base_test, folder.path / runs.DIAGNOSTICS)
   # Last of all: where results.json stands, the run is finished.
   return runs.write_json(folder.path / runs.RESULTS, results)

@@ -23,6 +23,8 @@ from mezzanine_jax import (
     evaluation,
     experiment,
     language,
+    moved,
+    predictions,
     progress,
     report,
     runs,
@@ -133,8 +135,9 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   test = np.flatnonzero(data.is_test)
   with progress.bar("measuring the LM"):
     speed = _lm_speed(config, lm, plan, batch_fn, test)
-  data_block, symmetry = experiment.data_block(asked, plan), asked.symmetry
-  del lm, asked  # training needs the room that the weights take
+  data_block = experiment.data_block(asked, plan)
+  asked = asked._replace(lm=None)
+  del lm  # training needs the room that the weights take
 
   trained = training.train_with_controls(
       student, rows, parts, config, folder.path / runs.STUDENT)
@@ -152,7 +155,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
                                        settings)} | speed
 
   # What is read under other labels is answered under them.
-  align = jax.vmap(symmetry.align)
+  align = jax.vmap(asked.symmetry.align)
   elements = jax.tree.map(lambda a: a[needed], plan.rows.elements)
   inputs = jax.tree.map(jnp.asarray, data_lib.table(rows))
   predicted = training.predict(trained, inputs)
@@ -164,19 +167,21 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   lm_test = evaluation.select(scored.beliefs, test)
   where = (index[0][test], index[1][test], plan.views.log_weights[test],
            plan.views.orbit_size[test])
-  blocks = comparison.student_blocks(lm_test, {
-      model: evaluation.gather(own, *where) for model, own in predicted.items()
-  }, data.labels[test], clusters, config.seed)
+  models = {model: evaluation.gather(own, *where) for model, own in predicted.items()}
+  blocks = comparison.student_blocks(lm_test, models, data.labels[test], clusters, config.seed)
   mass = store_lib.read(scored.store, "choice_mass")[plan.rows.canonical_row[test]]
   blocks["baseline"] |= comparison.choice_mass_block(mass, clusters)
   blocks["student"] |= training.history_block(trained)
   results = report.header(NAME, config) | blocks | {
+      **moved.blocks(asked, plan, lm_test, test, config.n_examples),
       "data": data_block,
       "cost": scored.cost | {
           "models": speed, "total_seconds": time.monotonic() - started,
           "peak_rss_mb": report.peak_rss_mb(),
       },
   }
+  predictions.write(folder.path / runs.PREDICTIONS, [data.examples[n] for n in test],
+                    {"baseline": lm_test, **models})
   report.diagnostics(results, lm_test, folder.path / runs.DIAGNOSTICS)
   # Last of all: where results.json stands, the run is finished.
   return runs.write_json(folder.path / runs.RESULTS, results)

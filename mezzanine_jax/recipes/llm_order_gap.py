@@ -18,10 +18,11 @@ from mezzanine_jax import (
     experiment,
     gap_report,
     language,
+    moved,
+    predictions,
     report,
     runs,
     scoring,
-    view_texts,
 )
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.config import option
@@ -37,7 +38,6 @@ class Config(RunFields, SymmetryFields, LmFields, WorldFields):
   """Every field of the recipe."""
 
   n_train: int = option(64, "training examples, which shots are taken from", at_least=1)
-  n_examples: int = option(3, "examples that move most, shown with their views", at_least=0)
 
 
 def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
@@ -71,18 +71,17 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
       [e.id for e in data.examples])
 
   beliefs, clusters = scored.beliefs, data.clusters
-  segments = view_texts.movable_segments(plan, asked.prepared, asked.symmetry)
   blocks = comparison.gap_blocks(beliefs, data.labels, clusters, config.seed)
   mass = store_lib.read(scored.store, "choice_mass")[plan.rows.canonical_row]
   blocks["baseline"] |= comparison.choice_mass_block(mass, clusters)
   results = report.header(NAME, config) | blocks | {
+      **moved.blocks(asked, plan, beliefs, np.arange(len(clusters)), config.n_examples),
       "data": experiment.data_block(asked, plan),
-      "gap_by_segments": comparison.gap_by_segments(beliefs, segments, clusters),
-      "examples": _examples(config, asked, plan, beliefs),
       "cost": scored.cost | {
           "total_seconds": time.monotonic() - started, "peak_rss_mb": report.peak_rss_mb()
       },
   }
+  predictions.write(folder.path / runs.PREDICTIONS, data.examples, {"baseline": beliefs})
   gap_report.diagnostics(
       results, beliefs, comparison.example_gaps(beliefs), folder.path / runs.DIAGNOSTICS)
   # Last of all: where results.json stands, the run is finished.
@@ -96,24 +95,3 @@ def _choices_only(batch_fn):
     return scoring.Answers(*batch_fn(params, elements, rows)[:3])
 
   return apply
-
-
-def _examples(config: Config, asked: experiment.Asked, plan, beliefs) -> list[dict[str, Any]]:
-  """The examples that move most, each with the texts and beliefs of two views."""
-  found = comparison.most_moved(beliefs, config.n_examples)
-  rows = [
-      plan.rows.canonical_row[e["example"]] if k == 0 else plan.rows.row[e["example"], k - 1]
-      for e in found for k in e["views"]
-  ]
-  texts = iter(view_texts.row_texts(plan, asked.prepared, asked.symmetry, np.array(rows, int)))
-  out = []
-  for entry in found:
-    n = entry["example"]
-    example = asked.data.examples[n]
-    views = []
-    for k in entry["views"]:
-      log_probs = beliefs.canonical[n] if k == 0 else beliefs.log_probs[n, k - 1]
-      views.append({"view": k, "probabilities": np.exp(log_probs).tolist(), "text": next(texts)})
-    out.append({"id": example.id, "label": example.label, "pairwise_tv": entry["pairwise_tv"],
-                "views": views})
-  return out

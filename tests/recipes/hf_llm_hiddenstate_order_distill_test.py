@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import reported
 
 from mezzanine_jax import checkpoints, experiment, progress, students
 from mezzanine_jax.errors import InputError
@@ -37,7 +38,7 @@ def _without_clock(results):
 def test_the_folder_holds_what_a_run_leaves(finished, config):
   out, results = finished
   assert sorted(p.name for p in out.iterdir()) == [
-      "config.json", "diagnostics.png", "results.json", "student", "views.zarr"
+      "config.json", "diagnostics.png", "predictions.json", "results.json", "student", "views.zarr"
   ]
   assert json.loads((out / "results.json").read_text()) == results
   written = json.loads((out / "config.json").read_text())
@@ -178,3 +179,12 @@ def test_passages_that_cannot_move(config, tmp_path):
   assert results["baseline"]["gap"]["pairwise_tv"] == 0
   assert results["student"]["fidelity"] is None
   assert {c["check"]: c["answer"] for c in results["verdict"]}["gap_fell"] == "unsure"
+
+
+def test_it_can_be_reported(finished):
+  out, results = finished
+  page = reported.check_run(out)
+  assert reported.pictures(page) == [
+      "Did the student learn, or only flatten?", "Every example that can move",
+      "Gap against the number of views", "Gap against the number of segments", "Reliability"]
+  assert len(results["examples"]) == results["data"]["test"]["movable"] > 0

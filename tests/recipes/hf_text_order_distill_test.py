@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import reported
 
 from mezzanine_jax import distill_data, report, training
 from mezzanine_jax.errors import InputError
@@ -41,7 +42,7 @@ def finished(config, tmp_path_factory):
 def test_the_folder_holds_what_a_run_leaves(finished, config):
   out, results = finished
   assert sorted(p.name for p in out.iterdir()) == [
-      "config.json", "diagnostics.png", "results.json", "student", "views.zarr"]
+      "config.json", "diagnostics.png", "predictions.json", "results.json", "student", "views.zarr"]
   assert json.loads((out / "results.json").read_text()) == results
   assert results["config"] == dataclasses.asdict(config)
   assert recipe.run(config, out) == results
@@ -134,3 +135,12 @@ def test_views_are_shown(config):
   with console.capture() as captured:
     console.print(recipe.show_views(config, 1))
   assert "[CLS]" in captured.get() and "[SEP]" in captured.get()
+
+
+def test_it_can_be_reported(finished):
+  out, results = finished
+  page = reported.check_run(out)
+  assert reported.pictures(page) == [
+      "Did the student learn, or only flatten?", "Every example that can move",
+      "Gap against the number of views", "Gap against the number of segments", "Reliability"]
+  assert len(results["examples"]) == results["data"]["test"]["movable"] > 0

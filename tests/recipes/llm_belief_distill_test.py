@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import reported
 
 from mezzanine_jax import cli, language
 from mezzanine_jax.errors import InputError
@@ -107,3 +108,12 @@ def test_only_rows_reads_the_same_tokens(config):
   for i in range(1, len(which)):
     same = mine.tokens[i] == mine.tokens[i - 1]
     assert same[: part.shared[i]].all()
+
+
+def test_it_can_be_reported(finished):
+  out, results = finished["embedding_bag"]
+  page = reported.check_run(out)
+  assert reported.pictures(page) == [
+      "Did the student learn, or only flatten?", "Every example that can move",
+      "Gap against the number of views", "Gap against the number of segments", "Reliability"]
+  assert len(results["examples"]) == results["data"]["test"]["movable"] > 0

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import reported
 
 from mezzanine_jax import cli
 from mezzanine_jax.recipes import llm_order_gap as recipe
@@ -30,7 +31,7 @@ def options(tmp_path_factory) -> str:
 def test_the_folder_holds_what_a_run_leaves(finished):
   out, results = finished
   assert sorted(p.name for p in out.iterdir()) == [
-      "config.json", "diagnostics.png", "results.json", "views.zarr"]
+      "config.json", "diagnostics.png", "predictions.json", "results.json", "views.zarr"]
   assert json.loads((out / "results.json").read_text()) == results
 
 
@@ -46,12 +47,14 @@ def test_groups_by_segments_make_up_the_whole(finished):
 def test_the_examples_that_move_most_have_two_orders_of_one_text(finished):
   _, results = finished
   gaps = [example["pairwise_tv"] for example in results["examples"]]
-  assert gaps == sorted(gaps, reverse=True) and len(gaps) == 3
+  assert gaps == sorted(gaps, reverse=True) and len(gaps) == 6
   for example in results["examples"]:
     first, second = (view["text"] for view in example["views"])
     assert first != second and sorted(first.split()) == sorted(second.split())
     a, b = (np.array(view["probabilities"]) for view in example["views"])
     assert abs(a - b).sum() / 2 >= example["pairwise_tv"]  # the farthest pair
+    for view in example["views"]:
+      assert example["beliefs"][view["view"]] == view["probabilities"]
 
 
 def test_options_change_places_and_beliefs_follow_them(tiny_lm, options, tmp_path):
@@ -77,3 +80,11 @@ def test_the_command_prints_within_80_columns(finished, tiny_lm, tmp_path, capsy
   assert not (tmp_path / "none").exists()
   assert cli.main([*argv, "--show", "many"]) == 2
   assert "--show must be a whole number" in capsys.readouterr().err
+
+
+def test_it_can_be_reported(finished):
+  page = reported.check_run(finished[0])
+  assert reported.pictures(page) == [
+      "Every example that can move", "Gap against the number of views",
+      "Gap against the number of segments", "Reliability"]
+  assert "no student" in page.text

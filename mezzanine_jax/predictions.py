@@ -1,0 +1,114 @@
+"""What was believed of every test example, on disk; and how far such beliefs can be relied on."""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mezzanine_jax import clustered, evaluation
+from mezzanine_jax import store as store_lib
+from mezzanine_jax.base import Example
+from mezzanine_jax.errors import InputError
+
+BINS = 15  # of confidence, between 0 and 1
+_DIGITS = 6  # of a probability
+
+
+def write(
+    path: str | pathlib.Path, examples: Sequence[Example],
+    models: Mapping[str, evaluation.Beliefs],
+) -> None:
+  """Writes `predictions.json`: one entry an example in every list.
+
+  Args:
+    path: the file.
+    examples: n test examples; an unknown label is written as -1.
+    models: name -> beliefs, `baseline` among them, whose mean over the views is the `teacher`.
+      `probabilities` holds each model's on the canonical view; `lowest` and `highest` the least
+      and the most that any view of the baseline gives a choice.
+  """
+  lm = models["baseline"]
+  views = np.concatenate([lm.canonical[:, None], lm.log_probs], 1)
+  real = np.isfinite(np.asarray(lm.log_weights))
+  real = np.concatenate([np.ones((len(real), 1), bool), real], 1)[..., None]
+  shown = {name: np.asarray(own.canonical) for name, own in models.items()}
+  shown["teacher"] = np.asarray(evaluation.teacher(lm))
+  found = {
+      "id": [e.id for e in examples],
+      "label": [-1 if e.label is None else e.label for e in examples],
+      "cluster": [e.cluster for e in examples],
+      "movable": (np.asarray(lm.orbit_size) > 1).tolist(),
+      "probabilities": {name: _plain(own) for name, own in shown.items()},
+      "lowest": _plain(np.where(real, views, np.inf).min(1)),
+      "highest": _plain(np.where(real, views, -np.inf).max(1)),
+  }
+  store_lib.write_text(path, json.dumps(found, allow_nan=False) + "\n")
+
+
+def read(path: str | pathlib.Path) -> dict[str, Any] | None:
+  """What `write` wrote, its numbers as arrays; None where there is no such file.
+
+  Raises:
+    InputError: if the file is damaged.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    return None
+  try:
+    found = json.loads(path.read_text())
+    arrays = {name: np.array(found[name]) for name in ("label", "movable", "lowest", "highest")}
+    arrays["probabilities"] = {
+        name: np.array(own, float) for name, own in found["probabilities"].items()}
+    sizes = {len(a) for a in (*arrays["probabilities"].values(), found["id"], found["cluster"],
+                              arrays["label"], arrays["lowest"])}
+    if len(sizes) != 1:
+      raise ValueError(f"lists of {sorted(sizes)} entries")
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
+    raise InputError(f"{path} is damaged ({error}); delete it to report without it") from error
+  return found | arrays
+
+
+def reliability(
+    probs_NxC: np.ndarray, labels_N: np.ndarray, clusters_N: Sequence[str], bins: int = BINS
+) -> list[dict[str, float]]:
+  """How often answers of like confidence are right, by bins of equal width.
+
+  Confidence is the probability of the answer that is given, max_c p_c.
+
+  Args:
+    probs_NxC: float[N, C], probabilities.
+    labels_N: int[N]; examples of unknown label (-1) are left out.
+    clusters_N: N names.
+    bins: of confidence, between 0 and 1; empty ones are left out.
+
+  Returns:
+    A list of {examples, confidence, accuracy, accuracy_stderr}, the least confident first.
+
+  Example:
+    >>> found = reliability(np.array([[0.95, 0.05], [0.8, 0.2], [0.75, 0.25]]),
+    ...                     np.array([0, 0, 1]), ["a", "b", "c"])
+    >>> [(row["examples"], round(row["confidence"], 3), row["accuracy"]) for row in found]
+    [(2, 0.775, 0.5), (1, 0.95, 1.0)]
+
+  Source: M. H. DeGroot and S. E. Fienberg, The Statistician 32 (1983).
+  """
+  known = np.asarray(labels_N) >= 0
+  probs, labels = np.asarray(probs_NxC)[known], np.asarray(labels_N)[known]
+  clusters = np.asarray(clusters_N)[known]
+  confidence, right = probs.max(1, initial=0), probs.argmax(1) == labels
+  # The bins are closed on the right, as those of the expected calibration error are.
+  which = np.clip(np.ceil(confidence * bins) - 1, 0, bins - 1).astype(int)
+  out = []
+  for at in np.unique(which):
+    chosen = which == at
+    accuracy, stderr = clustered.mean_and_stderr(right[chosen], clusters[chosen])
+    out.append({"examples": int(chosen.sum()), "confidence": float(confidence[chosen].mean()),
+                "accuracy": accuracy, "accuracy_stderr": stderr})
+  return out
+
+
+def _plain(log_probs: np.ndarray) -> list[list[float]]:
+  """Probabilities as short numbers."""
+  return np.exp(np.asarray(log_probs, np.float64)).round(_DIGITS).tolist()
