@@ -76,6 +76,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   mass = store_lib.read(scored.store, "choice_mass")[plan.rows.canonical_row]
   blocks["baseline"] |= comparison.choice_mass_block(mass, clusters)
   results = report.header(NAME, config) | blocks | {
+      "noise_floor": scored.noise_floor,
       "data": experiment.data_block(asked, plan),
       "gap_by_segments": comparison.gap_by_segments(beliefs, segments, clusters),
       "examples": _examples(config, asked, plan, beliefs),
