@@ -10,7 +10,7 @@ import numpy as np
 
 from mezzanine_jax.base import Array
 
-NUM_RESAMPLES = 1024  # a standard error is then itself known to about 2%
+NUM_RESAMPLES = 1000  # a standard error is then itself known to about 2%
 _ENTRIES = 2**22  # weights that are held at once
 
 
@@ -28,8 +28,8 @@ class Resampled(NamedTuple):
 
 def clustered_bootstrap(
     statistic: Callable[..., Any],
-    args: Sequence[Array],
-    weights_P: Array,
+    args: Sequence[np.ndarray],
+    weights_P: np.ndarray,
     clusters_P: Sequence[str] | np.ndarray,
     key: Array,
     num_resamples: int = NUM_RESAMPLES,
@@ -42,7 +42,7 @@ def clustered_bootstrap(
 
   Args:
     statistic: `(*args, weights_P) -> pytree`, pure; the same function compiles once a shape.
-    args: arrays that stay.
+    args: arrays with a leading axis P, which stay.
     weights_P: float[P].
     clusters_P: [P] names or numbers of the clusters.
     key: PRNG key; consumed.
@@ -52,10 +52,9 @@ def clustered_bootstrap(
     `Resampled` of NumPy arrays.
 
   Example:
-    >>> import jax, jax.numpy as jnp
     >>> mean = lambda v, w: (w @ v) / w.sum()
     >>> found = clustered_bootstrap(
-    ...     mean, [jnp.arange(4.0)], jnp.ones(4), ["a", "a", "b", "b"], jax.random.key(0))
+    ...     mean, [np.arange(4.0)], np.ones(4), ["a", "a", "b", "b"], jax.random.key(0))
     >>> float(found.value), sorted(set(found.resamples.tolist()))
     (1.5, [0.5, 1.5, 2.5])
 
@@ -63,23 +62,36 @@ def clustered_bootstrap(
   A. Davison and D. Hinkley, Bootstrap Methods and their Application (1997), ch. 3.8.
   """
   names, cluster_P = np.unique(np.asarray(clusters_P), return_inverse=True)
-  found = _run(statistic, tuple(args), jnp.asarray(weights_P, jnp.float32), cluster_P, key,
-               len(names), num_resamples)
-  return jax.tree.map(np.asarray, found)
+  weights_P = np.asarray(weights_P, np.float32)
+  size, room = _round_up(len(weights_P)), _round_up(len(names))
+  behind = size - len(weights_P)
+  args = [np.pad(a, [(0, behind)] + [(0, 0)] * (np.ndim(a) - 1), mode="edge") for a in args]
+  rows = _run(
+      statistic, num_resamples, room, args, np.pad(weights_P, (0, behind)),
+      np.pad(cluster_P, (0, behind)), len(names), key)
+  rows = jax.tree.map(np.asarray, rows)
+  return Resampled(jax.tree.map(lambda a: a[0], rows),
+                   jax.tree.map(lambda a: a[1 : num_resamples + 1], rows))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 5, 6))
-def _run(statistic, args, weights_P, cluster_P, key, num_clusters, num_resamples) -> Resampled:
-  """`vmap` over resamples, so many at a time that memory stays bounded."""
+def _round_up(number: int) -> int:
+  """To a power of two, so that data sets of about one size are one compiled program."""
+  return max(256, 1 << (number - 1).bit_length())
 
-  def one(key):
-    drawn_G = jax.random.randint(key, (num_clusters,), 0, num_clusters)
-    counts_G = jnp.zeros(num_clusters).at[drawn_G].add(1.0)
-    return statistic(*args, weights_P * counts_G[cluster_P])
 
-  at_once = max(1, min(num_resamples, _ENTRIES // max(weights_P.size, 1)))
-  resamples = jax.lax.map(one, jax.random.split(key, num_resamples), batch_size=at_once)
-  return Resampled(statistic(*args, weights_P), resamples)
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _run(statistic, num_resamples, room, args, weights_P, cluster_P, num_clusters, key) -> Any:
+  """The statistic of the weights as they are, of every resample, and of what fills the shape."""
+  drawn_RxG = jax.random.randint(key, (num_resamples, room), 0, num_clusters)
+  is_drawn_G = (jnp.arange(room) < num_clusters).astype(jnp.float32)
+  counts_RxG = jnp.zeros((num_resamples, room)).at[
+      jnp.arange(num_resamples)[:, None], drawn_RxG].add(is_drawn_G)
+  at_once = min(1 << num_resamples.bit_length(), max(1, _ENTRIES // weights_P.size))
+  filling = -(num_resamples + 1) % at_once
+  counts = jnp.concatenate([jnp.ones((1, room)), counts_RxG, jnp.ones((filling, room))])
+  of_one = lambda counts_G: statistic(*args, weights_P * counts_G[cluster_P])
+  rows = jax.lax.map(jax.vmap(of_one), counts.reshape(-1, at_once, room))
+  return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), rows)
 
 
 def stderr(resamples_R: np.ndarray, num_clusters: int) -> float:

@@ -1,14 +1,17 @@
 """How good predictions are: Brier score of one; ECE, AUROC, calibrated accuracy of a weighted set.
 
-Pure functions that `vmap` over the weights: a resample of a data set is the same predictions with
-other weights, so that everything that depends on the predictions alone (sorting, bins) is done once.
+The figures of a set are pure functions that `vmap` over the weights: a resample of a data set is
+the same predictions with other weights, and what depends on the predictions alone (sorting, bins)
+is done once.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import logsumexp
+from numpy.typing import ArrayLike
 
 from mezzanine_jax.base import Array
 from mezzanine_jax.published import batch_calibrate
@@ -30,23 +33,28 @@ class SetFigures(NamedTuple):
   batch_calibrated_accuracy: Array
 
 
-def brier(log_probs_C: Array, label: Array) -> Array:
-  """Brier score of one prediction: Σ_c (p_c - [c = label])², from 0 to 2.
+def brier(log_probs_C: ArrayLike, labels: ArrayLike) -> np.ndarray:
+  """Brier score of each prediction: Σ_c (p_c - [c = label])², from 0 to 2. On the host, float64.
 
   For two choices it is twice the score that counts one of them only.
 
   Args:
     log_probs_C: float[..., C], normalised.
-    label: int[...].
+    labels: int[...].
+
+  Returns:
+    float64[...].
 
   Example:
-    >>> import jax.numpy as jnp
-    >>> round(float(brier(jnp.log(jnp.array([0.75, 0.25])), 0)), 4)
+    >>> brier(np.log([0.75, 0.25]), 0).round(4).item()
     0.125
 
-  Source: G. W. Brier, Monthly Weather Review 78 (1950).
+  Source: G. W. Brier, Verification of Forecasts Expressed in Terms of Probability, Monthly Weather
+  Review 78 (1950).
   """
-  return ((jnp.exp(log_probs_C) - jax.nn.one_hot(label, log_probs_C.shape[-1])) ** 2).sum(-1)
+  probs_C = np.exp(np.asarray(log_probs_C, np.float64))
+  is_label_C = np.arange(probs_C.shape[-1]) == np.asarray(labels)[..., None]
+  return ((probs_C - is_label_C) ** 2).sum(-1)
 
 
 def ece(

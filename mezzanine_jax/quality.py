@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mezzanine_jax import bootstrap, clustered, divergences, evaluation, metrics
+from mezzanine_jax import bootstrap, clustered, evaluation, metrics
 from mezzanine_jax.base import Array
 
 MEANS = ("accuracy", "nll", "brier", "entropy")
@@ -22,9 +21,9 @@ class Quality(NamedTuple):
 
   Attributes:
     means: name of `MEANS` -> float[N]; NaN where the label that it needs is unknown.
-    sets: name of `metrics.SetFigures` -> its value.
+    sets: name of `metrics.SetFigures` -> its value, of the examples with a label.
     resamples: name of `metrics.SetFigures` -> float[R].
-    clusters: N names; those with a label are what `sets` is about.
+    clusters: N names.
   """
 
   means: dict[str, np.ndarray]
@@ -49,25 +48,23 @@ def measure(
     clusters: N names.
     seed: of the resamples.
   """
-  clusters, known = np.asarray(clusters), np.asarray(labels) >= 0
-  stacked = jnp.stack([jnp.asarray(own) for own in log_probs.values()])
-  means = _means(stacked, jnp.asarray(log_weights), jnp.asarray(labels))
-  means = {name: np.asarray(own) for name, own in means.items()}
-  where = np.nonzero(np.isfinite(log_weights) & known[:, None])
-  found = _no_sets(len(stacked))
-  if len(where[0]):
-    # Views are drawn from keys folded from the seed with names or small numbers.
-    key = jax.random.fold_in(jax.random.key(seed), 2**31)
-    found = bootstrap.clustered_bootstrap(
-        _sets, [stacked[:, *where], jnp.asarray(labels)[where[0]]],
-        np.exp(np.asarray(log_weights)[where]), clusters[where[0]], key)
-  return {
-      name: Quality(
-          {figure: own[i] for figure, own in means.items()},
-          {figure: float(own[i]) for figure, own in found.value._asdict().items()},
-          {figure: own[:, i] for figure, own in found.resamples._asdict().items()}, clusters)
-      for i, name in enumerate(log_probs)
-  }
+  clusters, labels = np.asarray(clusters), np.asarray(labels)
+  weights_NxK = np.exp(np.asarray(log_weights, np.float64))
+  where = np.nonzero((weights_NxK > 0) & (labels >= 0)[:, None])
+  # Views are drawn from keys folded from the seed with names or small numbers.
+  key = jax.random.fold_in(jax.random.key(seed), 2**31)
+  out = {}
+  for name, own in log_probs.items():
+    own = np.asarray(own)
+    sets = resamples = metrics.SetFigures(*[np.full(1, np.nan)] * 3)
+    if len(where[0]):  # every model with the same key: the same resamples
+      sets, resamples = bootstrap.clustered_bootstrap(
+          metrics.set_figures, [own[where], labels[where[0]].astype(np.int32)], weights_NxK[where],
+          clusters[where[0]], key)
+    out[name] = Quality(
+        _means(own, weights_NxK, labels), {n: float(v) for n, v in sets._asdict().items()},
+        resamples._asdict(), clusters)
+  return out
 
 
 def block(quality: Quality) -> dict[str, float]:
@@ -117,34 +114,26 @@ def _labelled_clusters(quality: Quality) -> int:
   return len(np.unique(quality.clusters[~np.isnan(quality.means["accuracy"])]))
 
 
-@jax.jit
-def _means(log_probs_AxNxKxC: Array, log_weights_NxK: Array, labels_N: Array) -> dict[str, Array]:
-  """Each of `MEANS`, float[A, N]: the weighted mean over the views."""
-  known_Nx1, labels_Nx1 = labels_N[:, None] >= 0, jnp.maximum(labels_N, 0)[:, None]
-
-  def one(log_probs_NxKxC):
-    labels_NxK = jnp.broadcast_to(labels_Nx1, log_weights_NxK.shape)
-    taken = jnp.take_along_axis(log_probs_NxKxC, labels_NxK[..., None], -1)[..., 0]
-    own = {
-        "accuracy": jnp.where(known_Nx1, log_probs_NxKxC.argmax(-1) == labels_NxK, jnp.nan),
-        "nll": jnp.where(known_Nx1, -taken, jnp.nan),
-        "brier": jnp.where(known_Nx1, metrics.brier(log_probs_NxKxC, labels_NxK), jnp.nan),
-        "entropy": divergences.entropy(log_probs_NxKxC),
-    }
-    # A weight of 0 does not take out what is infinite or not a number.
-    real_NxK = log_weights_NxK > -jnp.inf
-    return {name: jnp.where(real_NxK, jnp.exp(log_weights_NxK) * own, 0.0).sum(1)
-            for name, own in own.items()}
-
-  return jax.vmap(one)(log_probs_AxNxKxC)
-
-
-def _sets(log_probs_AxPxC: Array, labels_P: Array, weights_P: Array) -> metrics.SetFigures:
-  """`metrics.set_figures` of several models."""
-  return jax.vmap(metrics.set_figures, (0, None, None))(log_probs_AxPxC, labels_P, weights_P)
-
-
-def _no_sets(number: int) -> bootstrap.Resampled:
-  """What stands where no label is known."""
-  return bootstrap.Resampled(*(
-      metrics.SetFigures(*[np.full(shape, np.nan)] * 3) for shape in (number, (1, number))))
+def _means(
+    log_probs_NxKxC: np.ndarray, weights_NxK: np.ndarray, labels_N: np.ndarray
+) -> dict[str, np.ndarray]:
+  """Each of `MEANS`, float64[N]: the weighted mean over the views."""
+  log_probs_NxKxC = log_probs_NxKxC.astype(np.float64)
+  labels_NxK = np.broadcast_to(np.maximum(labels_N, 0)[:, None], weights_NxK.shape)
+  probs_NxKxC = np.exp(log_probs_NxKxC)
+  surprise_NxKxC = np.where(probs_NxKxC > 0, -log_probs_NxKxC, 0.0)
+  figures = {
+      "accuracy": log_probs_NxKxC.argmax(-1) == labels_NxK,
+      "nll": -np.take_along_axis(log_probs_NxKxC, labels_NxK[..., None], -1)[..., 0],
+      "brier": metrics.brier(log_probs_NxKxC, labels_NxK),
+      "entropy": (probs_NxKxC * surprise_NxKxC).sum(-1),
+  }
+  # A weight of 0 does not take out what is infinite or not a number.
+  real_NxK = weights_NxK > 0
+  means = {
+      name: np.multiply(own, weights_NxK, where=real_NxK, out=np.zeros(real_NxK.shape)).sum(1)
+      for name, own in figures.items()
+  }
+  unknown_N = labels_N < 0
+  return {name: own if name == "entropy" else np.where(unknown_N, np.nan, own)
+          for name, own in means.items()}

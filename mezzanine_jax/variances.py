@@ -1,4 +1,4 @@
-"""Which share of the variance of predictions or of features lies between the views of an example."""
+"""The share of the variance of predictions, or features, that lies between an example's views."""
 
 from typing import NamedTuple
 
