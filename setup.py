@@ -43,7 +43,7 @@ setup(
         "transformers>=5",
     ],
     extras_require={
-        "test": ["hypothesis", "pytest", "pytest-xdist", "sentencepiece"],
+        "test": ["hypothesis", "pytest", "pytest-xdist", "scikit-learn", "sentencepiece"],
     },
     entry_points={"console_scripts": ["mezzanine = mezzanine_jax.cli:main"]},
     classifiers=[

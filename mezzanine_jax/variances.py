@@ -81,10 +81,8 @@ def row_spreads(values_RxD: Array, row: Array, log_weights: Array, orbit_size: A
 def share_between_views(spreads: Spread, clusters_N: Clusters) -> Estimate:
   """Var_η / (Var_η + Var_x): 0 where the view does not matter, 1 where nothing else does.
 
-  Var_η is the mean of the examples' variances over their views. Var_x is the variance of the
-  examples' means, ½ E|v̄_i - v̄_j|² over pairs of examples of different clusters, less the noise
-  of the draws. Both parts are unbiased, their ratio is consistent; the standard error is that of
-  a ratio of sums, clustered.
+  Both parts are unbiased (see `variance_parts`), their ratio is consistent; the standard error is
+  that of a ratio of sums, clustered.
 
   Args:
     spreads: of N examples.
@@ -98,18 +96,34 @@ def share_between_views(spreads: Spread, clusters_N: Clusters) -> Estimate:
     >>> round(share_between_views(exact, ["a", "b"]).value, 4)  # 1 / (1 + 2)
     0.3333
   """
+  within_N, between_N = variance_parts(spreads, clusters_N)
+  return ratio_and_stderr(within_N, within_N + between_N, clusters_N)
+
+
+def variance_parts(spreads: Spread, clusters_N: Clusters) -> tuple[np.ndarray, np.ndarray]:
+  """What each example adds to Var_η and to Var_x, without bias: their means are the two parts.
+
+  Var_η is the mean of the examples' variances over their views. Var_x is the variance of the
+  examples' means, ½ E|v̄_i - v̄_j|² over pairs of examples of different clusters, less the noise
+  of the draws: two examples of one passage are nearer than two of the population.
+
+  Args:
+    spreads: of N examples.
+    clusters_N: [N] names or numbers of the clusters.
+
+  Returns:
+    (within, between), float64[N] each; NaN for `between` where there is a single cluster.
+  """
   mean_NxD, within_N, noise_N = (np.asarray(a, np.float64) for a in spreads)
   names, cluster_N, sizes_G = np.unique(
       np.asarray(clusters_N), return_inverse=True, return_counts=True)
   if len(names) < 2:
-    return Estimate(np.nan, np.nan)
-  number = len(mean_NxD)
+    return within_N, np.full(len(mean_NxD), np.nan)
   mean_NxD = mean_NxD - mean_NxD.mean(0)
   squares_N = (mean_NxD**2).sum(1) - noise_N
   sums_GxD = np.zeros((len(names), mean_NxD.shape[1]))
   np.add.at(sums_GxD, cluster_N, mean_NxD)
-  # Two examples of one passage are nearer than two of the population: such pairs are left out.
-  others_N = number - sizes_G[cluster_N]
+  # With the mean taken off, the pairs' sum is one over examples and one over clusters.
+  others_N = len(mean_NxD) - sizes_G[cluster_N]
   between = (others_N @ squares_N + (sums_GxD**2).sum()) / others_N.sum()
-  between_N = squares_N + between - squares_N.mean()
-  return ratio_and_stderr(within_N, within_N + between_N, clusters_N)
+  return within_N, squares_N + between - squares_N.mean()
