@@ -56,7 +56,7 @@ def measure(
   out = {}
   for name, own in log_probs.items():
     own = np.asarray(own)
-    sets = resamples = metrics.SetFigures(*[np.full(1, np.nan)] * 3)
+    sets, resamples = (metrics.SetFigures(*[nan] * 3) for nan in (np.nan, np.full(1, np.nan)))
     if len(where[0]):  # every model with the same key: the same resamples
       sets, resamples = bootstrap.clustered_bootstrap(
           metrics.set_figures, [own[where], labels[where[0]].astype(np.int32)], weights_NxK[where],
