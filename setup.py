@@ -45,7 +45,7 @@ setup(
     ],
     extras_require={
         "lm_eval": ["lm_eval>=0.4.13"],
-        "test": ["hypothesis", "pytest", "pytest-xdist", "sentencepiece"],
+        "test": ["hypothesis", "pytest", "pytest-xdist", "scikit-learn", "sentencepiece"],
     },
     entry_points={"console_scripts": ["mezzanine = mezzanine_jax.cli:main"]},
     classifiers=[

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mezzanine_jax import clustered, evaluation
+from mezzanine_jax import clustered, evaluation, quality, variances
 from mezzanine_jax.evaluation import Beliefs
 
 
@@ -20,8 +20,16 @@ def gap_blocks(
     lm: the model's beliefs on N test examples.
     labels: int32[N], -1 where unknown.
     clusters: N names.
-    seed: see `evaluation.gap_by_views`.
+    seed: see `evaluation.gap_by_views`; of the resamples, too.
   """
+  return _with_quality(_gap_blocks(lm, labels, clusters, seed), {"baseline": lm}, lm, labels,
+                       clusters, seed)
+
+
+def _gap_blocks(
+    lm: Beliefs, labels: np.ndarray, clusters: Sequence[str], seed: int
+) -> dict[str, Any]:
+  """Those blocks, but for what `_with_quality` adds."""
   own = _figures(lm, lm, labels)
   noise, movable = evaluation.teacher_noise(lm), np.asarray(lm.orbit_size) > 1
   return {
@@ -37,15 +45,17 @@ def student_blocks(
 ) -> dict[str, Any]:
   """The blocks of a run with a student: those of `gap_blocks`, `student`, `controls`, `verdict`.
 
+  And `differences`: every figure of quality, the student's minus the baseline's.
+
   Args:
     lm: the beliefs of what the teacher is the mean of, on N test examples.
     models: `student` and `constant` among them; all others are controls too.
     labels: int32[N], -1 where unknown.
     clusters: N names.
-    seed: see `evaluation.gap_by_views`.
+    seed: see `evaluation.gap_by_views`; of the resamples, too.
     who: what `lm` is called.
   """
-  results = gap_blocks(lm, labels, clusters, seed)
+  results = _gap_blocks(lm, labels, clusters, seed)
   noise, movable = evaluation.teacher_noise(lm), np.asarray(lm.orbit_size) > 1
   baseline = _figures(lm, lm, labels)
   figures = {name: _figures(beliefs, lm, labels) for name, beliefs in models.items()}
@@ -57,7 +67,48 @@ def student_blocks(
   verdict = evaluation.verdict(
       figures["student"], baseline, figures["constant"], student, movable, clusters, who
   )
-  return results | {"who": who, "student": student, "controls": blocks, "verdict": verdict}
+  results |= {"who": who, "student": student, "controls": blocks, "verdict": verdict}
+  return _with_quality(
+      results, {"baseline": lm, "student": models["student"]}, lm, labels, clusters, seed)
+
+
+def _with_quality(
+    results: dict[str, Any], models: Mapping[str, Beliefs], lm: Beliefs, labels: np.ndarray,
+    clusters: Sequence[str], seed: int,
+) -> dict[str, Any]:
+  """The blocks with how good the models' answers are, on the canonical view and `over_views`."""
+  one_view = np.zeros((len(labels), 1), np.float32)
+  canonical = {name: own.canonical[:, None] for name, own in models.items()}
+  canonical["teacher"] = evaluation.teacher(lm)[:, None]
+  found = quality.measure(canonical, one_view, labels, clusters, seed)
+  over_views = quality.measure(
+      {name: own.log_probs for name, own in models.items()}, np.asarray(lm.log_weights), labels,
+      clusters, seed)
+  out = results | {name: results[name] | quality.block(own) for name, own in found.items()}
+  for name, own in over_views.items():
+    out[name]["over_views"] = quality.block(own)
+  if "student" in found:
+    out["differences"] = quality.differences(found["student"], found["baseline"])
+  return out
+
+
+def representation_block(
+    features_RxD: np.ndarray, row: np.ndarray, log_weights: np.ndarray, orbit_size: np.ndarray,
+    clusters: Sequence[str],
+) -> dict[str, float]:
+  """`representation_gap`: the share of the features' variance that lies between an example's views.
+
+  Args:
+    features_RxD: float[R, D], of every row.
+    row: int32[N, K], -1 for padding.
+    log_weights: float32[N, K].
+    orbit_size: float32[N].
+    clusters: N names.
+  """
+  spreads = variances.row_spreads(
+      jnp.asarray(features_RxD), np.maximum(row, 0), log_weights, orbit_size)
+  share = variances.share_between_views(spreads, clusters)
+  return {"representation_gap": share.value, "representation_gap_stderr": share.stderr}
 
 
 def movability_blocks(

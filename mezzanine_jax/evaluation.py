@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mezzanine_jax import clustered, divergences, gap
+from mezzanine_jax import clustered, divergences, gap, variances
 from mezzanine_jax.base import Array
 
 # Half the width of a 95% interval, in standard errors.
@@ -34,7 +34,7 @@ class Beliefs(NamedTuple):
 
 
 class Figures(NamedTuple):
-  """Per-example figures of one model, float32[N] each; see `evaluate`."""
+  """Per-example figures of one model, float32[N] each; see `figures`."""
 
   accuracy: Array
   nll: Array
@@ -43,12 +43,14 @@ class Figures(NamedTuple):
   tv_to_mean_plugin: Array
   jensen_shannon: Array
   flip_rate: Array
+  any_flip: Array
+  spread: variances.Spread  # of the probabilities over the views
   tv_to_teacher: Array
   kl_to_teacher: Array
   squared_distance: Array
 
 
-GAP_FIGURES = ("pairwise_tv", "tv_to_mean", "tv_to_mean_plugin", "jensen_shannon", "flip_rate")
+GAP_FIGURES = gap.WarrantGap._fields
 
 
 def gather(
@@ -114,8 +116,10 @@ def figures(model: Beliefs, lm: Beliefs, labels: Array) -> Figures:
         accuracy=jnp.where(known, model.canonical.argmax() == label, jnp.nan),
         nll=jnp.where(known, -model.canonical[label], jnp.nan),
         **{name: getattr(moved, name) for name in GAP_FIGURES},
+        spread=variances.spread(
+            jnp.exp(model.log_probs), model.log_weights, model.orbit_size),
         tv_to_teacher=divergences.tv(model.canonical, target),
-        kl_to_teacher=divergences.kl(target, model.canonical),
+        kl_to_teacher=gap.kl_to_teacher(model.canonical, *others),
         squared_distance=gap.squared_distance_to_teacher(model.canonical, *others),
     )
 
@@ -162,6 +166,10 @@ def model_block(
   )
   parts = clustered.summarise({name: getattr(own, name) for name in GAP_FIGURES}, movable, clusters)
   block["gap"], block["gap_movable"] = parts["all"], parts["movable"]
+  for part, chosen in (("gap", np.ones_like(movable)), ("gap_movable", movable)):
+    spread = jax.tree.map(lambda a, chosen=chosen: np.asarray(a)[chosen], own.spread)
+    share = variances.share_between_views(spread, clusters[chosen])
+    block[part] |= {"normalised": share.value, "normalised_stderr": share.stderr}
   names = ("tv_to_teacher", "kl_to_teacher")
   parts = clustered.summarise({name: getattr(own, name) for name in names}, movable, clusters)
   block |= parts["all"]
@@ -203,7 +211,7 @@ def verdict(
   ) -> dict[str, Any]:
     a, b = (np.asarray(getattr(model, figure))[keep] for model in (student, other))
     found = clustered.paired_difference(a, b, names[keep])
-    return _check(name, meaning, found, _interval(found, names[keep]), bar, below)
+    return _check(name, meaning, found, interval(found, names[keep]), bar, below)
 
   known = ~np.isnan(lm.accuracy)
   # The interval is that of the squared ratio: the root has no standard error at 0, and a student
@@ -213,7 +221,7 @@ def verdict(
       np.asarray(student.squared_distance)[movable], np.asarray(lm.squared_distance)[movable],
       names[movable],
   )
-  roots = np.sqrt(np.maximum(_interval(squared, names[movable]), 0.0)).tolist()
+  roots = np.sqrt(np.maximum(interval(squared, names[movable]), 0.0)).tolist()
   return [
       paired("gap_fell", f"the student's gap minus the {who}'s is below 0", lm, "pairwise_tv",
              movable),
@@ -276,7 +284,7 @@ def _check(
   }
 
 
-def _interval(found: clustered.Estimate, clusters: np.ndarray) -> list[float]:
+def interval(found: clustered.Estimate, clusters: np.ndarray) -> list[float]:
   """The 95% interval of an estimate, by Student's t with one degree less than clusters.
 
   Differences that are all alike say nothing of their spread: theirs is the rule of three, 3/G

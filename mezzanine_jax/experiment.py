@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mezzanine_jax import designs, evaluation, language, progress, runs, scoring
+from mezzanine_jax import designs, evaluation, language, noise, progress, runs, scoring
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Example, Params, Symmetry
@@ -67,11 +67,12 @@ class Asked(NamedTuple):
 
 
 class Filled(NamedTuple):
-  """A filled row table; see `Scored`."""
+  """A filled row table; see `Scored`. `again`: some of its rows, run a second time."""
 
   store: store_lib.Store
   index: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
   cost: dict[str, Any]
+  again: noise.Again
 
 
 class Scored(NamedTuple):
@@ -82,12 +83,14 @@ class Scored(NamedTuple):
     beliefs: `evaluation.Beliefs` of all N examples.
     index: what `evaluation.gather` takes behind the rows.
     cost: of scoring, for the results.
+    noise_floor: see `noise.noise_block`.
   """
 
   store: store_lib.Store
   beliefs: evaluation.Beliefs
   index: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
   cost: dict[str, Any]
+  noise_floor: dict[str, float]
 
 
 def load_data(config: Any) -> Data:
@@ -282,7 +285,9 @@ def score(
   """
   filled = fill(folder, fingerprint, plan, batch_fn, params, ids)
   log_probs = store_lib.read(filled.store, "log_probs")
-  return Scored(filled.store, evaluation.gather(log_probs, *filled.index), *filled[1:])
+  return Scored(
+      filled.store, evaluation.gather(log_probs, *filled.index), filled.index, filled.cost,
+      noise.noise_block(log_probs[filled.again.rows], filled.again.values.log_probs))
 
 
 def fill(
@@ -300,7 +305,9 @@ def fill(
   share = rows_run / cost["rows"]
   cost["views_per_second"] = cost["views"] * share / cost["seconds"] if rows_run else None
   index = (plan.rows.canonical_row, plan.rows.row, plan.views.log_weights, plan.views.orbit_size)
-  return Filled(store, index, cost)
+  with progress.bar("scoring some views again"):
+    again = noise.rescore(plan, batch_fn, params)
+  return Filled(store, index, cost, again)
 
 
 def data_block(asked: Asked, plan: language.Plan) -> dict[str, Any]:

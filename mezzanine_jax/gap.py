@@ -29,6 +29,7 @@ class WarrantGap(NamedTuple):
     jensen_shannon: E KL(p_η ‖ p̄) in nats, the mean KL to the mean; bias-reduced, so it can
       fall below 0.
     flip_rate: P(argmax p_η != argmax p₀), p₀ the canonical view's; unbiased.
+    any_flip: 1 where the K views give more than one answer, else 0: grows with K, see `any_flip`.
   """
 
   pairwise_tv: Array
@@ -36,6 +37,7 @@ class WarrantGap(NamedTuple):
   tv_to_mean_plugin: Array
   jensen_shannon: Array
   flip_rate: Array
+  any_flip: Array
 
 
 def estimate(
@@ -66,6 +68,7 @@ def estimate(
       tv_to_mean_plugin=tv_to_mean_plugin(log_probs_KxC, log_weights_K),
       jensen_shannon=jensen_shannon(*args),
       flip_rate=flip_rate(log_probs_KxC, log_weights_K, canonical_C),
+      any_flip=any_flip(*args),
   )
   return jax.tree.map(lambda figure: jnp.where(orbit_size > 1, figure, 0.0), figures)
 
@@ -110,6 +113,19 @@ def flip_rate(log_probs_KxC: Array, log_weights_K: Array, canonical_C: Array) ->
   """Share of the views whose answer is not the canonical view's: Σ_k w_k [argmax differs]."""
   flips_K = log_probs_KxC.argmax(-1) != canonical_C.argmax(-1)
   return (jnp.exp(log_weights_K) * flips_K).sum()
+
+
+def any_flip(log_probs_KxC: Array, log_weights_K: Array, orbit_size: Array | float) -> Array:
+  """1 where the K views give more than one answer, else 0. Arguments as in `estimate`.
+
+  For an exact orbit it says whether some view changes the answer. From fewer views it is
+  unbiased for the chance that K draws disagree, which grows with K towards that: figures are
+  to be compared at the same K. The canonical view counts only where it is among the K.
+  """
+  num, real_K = _count(log_weights_K), log_weights_K > -jnp.inf
+  answers_K = log_probs_KxC.argmax(-1)
+  flips = (real_K & (answers_K != answers_K[real_K.argmax()])).any().astype(jnp.float32)
+  return _known(num, orbit_size, flips, flips)
 
 
 def bias_reduced(
@@ -214,6 +230,40 @@ def distance_to_teacher(
       log_probs_KxC, log_weights_K, orbit_size, is_compared_K, compared_C
   )
   return divergences.tv(log_q_C, teacher_C)
+
+
+def kl_to_teacher(
+    log_q_C: Array,
+    log_probs_KxC: Array,
+    log_weights_K: Array,
+    orbit_size: Array | float,
+    is_compared_K: Array,
+    compared_C: Array,
+) -> Array:
+  """KL(T ‖ q) in nats, bias-reduced: the jackknife over the views other than the compared one.
+
+  The plug-in is above KL(p_T ‖ q) by about ½ Σ_c var(T_c) / p_T,c, which does not depend on q.
+  Those views are n of the M - 1 others, so `bias_reduced` takes out the order 1/n - 1/(M-1).
+
+  Args:
+    log_q_C: float[C], a prediction made on the compared view.
+    log_probs_KxC, log_weights_K, orbit_size, is_compared_K, compared_C: see `teacher_without`.
+
+  Returns:
+    A scalar, which can fall below 0; the plug-in for an exact orbit, NaN where fewer than two
+    other views are left of more.
+  """
+  exact, _, others_K = _others(log_weights_K, orbit_size, is_compared_K)
+  log_keep = jnp.log1p(-1 / orbit_size)
+
+  def plugin(log_probs_KxC: Array, others_K: Array) -> Array:
+    mean_C = divergences.mixture(log_probs_KxC, others_K)
+    return divergences.kl(
+        jnp.logaddexp(compared_C - jnp.log(orbit_size), mean_C + log_keep), log_q_C)
+
+  drawn = bias_reduced(plugin, log_probs_KxC, _normalise(others_K), orbit_size - 1)
+  whole = divergences.kl(divergences.mixture(log_probs_KxC, log_weights_K), log_q_C)
+  return jnp.where(exact, whole, drawn)
 
 
 def squared_distance_to_teacher(

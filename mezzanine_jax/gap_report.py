@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mezzanine_jax.evaluation import Z95, Beliefs
-from mezzanine_jax.report import against_views, pm, save, scatter, subject
+from mezzanine_jax.report import against_views, noise_text, pm, save, scatter, subject
 
 _COLOUR = "#4c78a8"
 _SHOWN = 3  # examples on the terminal; the page of `mezzanine report` has them all
@@ -51,7 +51,8 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
   console.print()
   mass = f"the choices hold {lm['choice_mass']:.1%} of the LM's belief in its whole vocabulary"
   odd = [f"{v} {name.replace('_', ' ')}" for name, v in results["data"]["prompts"].items() if v]
-  for note in (mass, *results["data"]["notes"].get("messages", []), *odd):
+  floor = noise_text(results["noise_floor"])
+  for note in (mass, floor, *results["data"]["notes"].get("messages", []), *odd):
     console.print(f"note: {note}")
   cost = results["cost"]
   console.print(

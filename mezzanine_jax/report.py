@@ -112,6 +112,8 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
   if mass is not None:
     notes.add_row(
         "note", f"the choices hold {mass:.1%} of the LM's belief in its whole vocabulary")
+  if "noise_floor" in results:
+    notes.add_row("note", noise_text(results["noise_floor"]))
   for part, own in results.get("by_movability", {}).items():
     shown = ", ".join(f"{name} {pm(own[name], 'accuracy')}"
                       for name in ("baseline", "teacher", "student") if name in own)
@@ -132,6 +134,12 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
   )
   # A path that is cut cannot be copied.
   console.print(f"results.json and diagnostics.png are in {out}", soft_wrap=True)
+
+
+def noise_text(block: Mapping[str, float]) -> str:
+  """The noise floor in a line: `same views in other batches: TV 1e-07 (at most 3e-07, 32 rows)`."""
+  return (f"the same views in other batches: TV {block['mean_tv']:.0e}"
+          f" (at most {block['max_tv']:.0e}, {block['rows']} rows)")
 
 
 def diagnostics(results: Mapping[str, Any], lm: Beliefs, path: str | pathlib.Path) -> None:

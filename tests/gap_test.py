@@ -32,6 +32,7 @@ def exact_figures(size):
       tv_to_mean_plugin=0.5 * np.abs(p - mean).sum(-1).mean(),
       jensen_shannon=(p * np.log(p / mean)).sum(-1).mean(),
       flip_rate=(p.argmax(-1) != p[0].argmax()).mean(),
+      any_flip=len(set(p.argmax(-1))) > 1,
   )
 
 
@@ -91,6 +92,7 @@ def test_hand_computed_gap():
   np.testing.assert_allclose(figures.tv_to_mean, 1 / 3, atol=1e-6)
   np.testing.assert_allclose(figures.jensen_shannon, 2 / 3 * np.log(2), atol=1e-6)
   np.testing.assert_allclose(figures.flip_rate, 1 / 3, atol=1e-6)
+  assert figures.any_flip == 1
   # The U-statistic alone: no diagonal.
   unbounded = jitted_estimate(log_probs, uniform(3), np.inf, log_probs[0])
   np.testing.assert_allclose(unbounded.pairwise_tv, 2 / 3, atol=1e-6)
@@ -168,7 +170,7 @@ def test_one_view():
   still = jitted_estimate(one, np.zeros(1, np.float32), 1.0, one[0])
   assert all(float(figure) == 0 for figure in still)
   unknown = jitted_estimate(one, np.zeros(1, np.float32), 6.0, one[0])
-  assert all(np.isnan(f) for f in (unknown.pairwise_tv, unknown.tv_to_mean))
+  assert all(np.isnan(f) for f in (unknown.pairwise_tv, unknown.tv_to_mean, unknown.any_flip))
   np.testing.assert_allclose(unknown.tv_to_mean_plugin, 0, atol=1e-6)
   none_left = jitted_teacher(one, np.zeros(1, np.float32), 6.0, np.array([True]), one[0])
   assert np.isnan(none_left).all()
@@ -182,6 +184,7 @@ def everything(log_probs_KxC, log_weights_K, orbit_size, canonical_C, is_canonic
       gap.teacher_without(*views, canonical_C),
       gap.distance_to_teacher(canonical_C, *views, canonical_C),
       gap.squared_distance_to_teacher(canonical_C, *views, canonical_C),
+      gap.kl_to_teacher(canonical_C, *views, canonical_C),
       gap.teacher_noise(*views),
   )
 
@@ -350,6 +353,40 @@ def test_noise_floor_is_what_a_perfect_student_scores(num_views, orbit_size):
   teacher, _, _, noise = distances(24, draws, orbit_size)
   scored = 0.5 * np.abs(teacher - np.exp(orbit(24)[0]).mean(0)).sum(-1)
   np.testing.assert_allclose(noise.mean(), scored.mean(), rtol=0.03)
+
+
+def test_any_flip_asks_the_views_alone():
+  agree = log([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8]])
+  weights = np.array([-np.log(2), -np.log(2), -np.inf], np.float32)
+  # Neither the padding nor the canonical view is one of the two that were drawn.
+  figures = jitted_estimate(agree, weights, 6.0, agree[2])
+  assert figures.any_flip == 0 and figures.flip_rate == 1
+  assert jitted_estimate(agree, uniform(3), 6.0, agree[0]).any_flip == 1
+
+
+@pytest.mark.parametrize("orbit_size", [9.0, np.inf])
+def test_kl_to_the_teacher_against_a_loop(orbit_size):
+  views, q = random_views(16, 5), random_views(17, 1)[0]
+  compared = (np.arange(5) == 2) & np.isfinite(orbit_size)
+  p = np.exp(views.astype(np.float64))
+  others, keep = p[~compared], 1 - 1 / orbit_size
+
+  def plug_in(others):
+    teacher = p[2] / orbit_size + keep * others.mean(0)
+    return (teacher * (np.log(teacher) - q)).sum()
+
+  num = len(others)
+  left = np.mean([plug_in(np.delete(others, i, 0)) for i in range(num)])
+  expected = plug_in(others) + (num - 1) * (1 - num / (orbit_size - 1)) * (plug_in(others) - left)
+  found = jax.jit(gap.kl_to_teacher)(q, views, uniform(5), orbit_size, compared, views[2])
+  np.testing.assert_allclose(found, expected, rtol=1e-3)
+  # The whole orbit but for the compared view is as good as all of it.
+  teacher = p.mean(0)
+  for drawn, size in ((~compared, 5.0), (np.ones(5, bool), 5.0)):
+    weights = np.where(drawn, -np.log(drawn.sum()), -np.inf).astype(np.float32)
+    found = jax.jit(gap.kl_to_teacher)(q, views, weights, size, np.arange(5) == 2, views[2])
+    if drawn.sum() >= 4:
+      np.testing.assert_allclose(found, (teacher * (np.log(teacher) - q)).sum(), rtol=1e-4)
 
 
 def test_noise_of_a_whole_orbit_is_zero():

@@ -134,9 +134,12 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   blocks = comparison.student_blocks(lm_test, models, data.labels[test], clusters, config.seed)
   mass = store_lib.read(scored.store, "choice_mass")[plan.rows.canonical_row[test]]
   blocks["baseline"] |= comparison.choice_mass_block(mass, clusters)
+  blocks["baseline"] |= comparison.representation_block(
+      rows.features, *(a[test] for a in scored.index[1:]), clusters)
   blocks["student"] |= training.history_block(trained)
   results = report.header(NAME, config) | blocks | {
       **moved.blocks(asked, plan, lm_test, test, config.n_examples),
+      "noise_floor": scored.noise_floor,
       "data": data_block,
       "cost": scored.cost | {
           "total_seconds": time.monotonic() - started, "peak_rss_mb": report.peak_rss_mb()

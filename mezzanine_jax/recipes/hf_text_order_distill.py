@@ -28,6 +28,7 @@ from mezzanine_jax import (
     experiment,
     language,
     moved,
+    noise,
     predictions,
     progress,
     report,
@@ -114,8 +115,10 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   features = store_lib.read(filled.store, "features")
   settings = arguments_of(students.STUDENTS[config.student], dataclasses.asdict(config))
   head = students.make_student(config.student, num_choices=num_choices, **settings)
-  base, base_rows = _base(
-      config, head, features, plan, data, num_choices, halves[0])
+  base, answer = _base(config, head, features, plan, data, num_choices, halves[0])
+  base_rows = answer(features)
+  noise_floor = noise.noise_block(
+      base_rows[filled.again.rows], answer(filled.again.values.features))
   beliefs = evaluation.gather(base_rows, *filled.index)
 
   all_views = config.student_views == "all"
@@ -147,10 +150,13 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
       for name, own in training.predict(trained, inputs).items()
   }
   blocks = comparison.student_blocks(base_test, models, labels, clusters, config.seed, WHO)
+  blocks["baseline"] |= comparison.representation_block(
+      features, *(a[test] for a in filled.index[1:]), clusters)
   blocks["baseline"] |= {"best_step": base.best_step, "chosen_by": base.chosen_by}
   blocks["student"] |= training.history_block(trained)
   results = report.header(NAME, config) | blocks | {
       **moved.blocks(asked, plan, base_test, test, config.n_examples),
+      "noise_floor": noise_floor,
       "by_movability": comparison.movability_blocks(base_test, models, labels, clusters),
       "data": data_block | {
           "base_examples": len(halves[0]), "distill_examples": len(halves[1])},
@@ -225,8 +231,8 @@ def _part(
 def _base(
     config: Config, head: students.Student, features: np.ndarray, plan: language.Plan,
     data: experiment.Data, num_choices: int, which: np.ndarray,
-) -> tuple[distill.TrainResult, np.ndarray]:
-  """The base head, trained on labels from canonical views, and its log-probs on all rows."""
+) -> tuple[distill.TrainResult, Callable[[np.ndarray], np.ndarray]]:
+  """The base head, trained on labels from canonical views, and its log-probs of features."""
   uniform = np.full((len(features), num_choices), -np.log(num_choices), np.float32)
   with np.errstate(divide="ignore"):  # KL from a label that is certain is its cross-entropy
     certain = np.log(np.eye(num_choices, dtype=np.float32))[np.maximum(data.labels, 0)]
@@ -240,5 +246,9 @@ def _base(
   # Views are drawn from keys folded from the seed with names, the student's from 1.
   key = jax.random.fold_in(jax.random.key(config.seed), 2)
   result = training.train(head, rows, parts, config, key, "training the base head")
-  inputs = {"features": jnp.asarray(features), "log_probs": jnp.asarray(uniform)}
-  return result, np.asarray(students.predict_rows(head.apply, result.params, inputs))
+
+  def answer(features: np.ndarray) -> np.ndarray:
+    inputs = {"features": jnp.asarray(features), "log_probs": jnp.asarray(uniform[: len(features)])}
+    return np.asarray(students.predict_rows(head.apply, result.params, inputs))
+
+  return result, answer

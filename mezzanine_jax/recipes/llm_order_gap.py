@@ -76,6 +76,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   blocks["baseline"] |= comparison.choice_mass_block(mass, clusters)
   results = report.header(NAME, config) | blocks | {
       **moved.blocks(asked, plan, beliefs, np.arange(len(clusters)), config.n_examples),
+      "noise_floor": scored.noise_floor,
       "data": experiment.data_block(asked, plan),
       "cost": scored.cost | {
           "total_seconds": time.monotonic() - started, "peak_rss_mb": report.peak_rss_mb()

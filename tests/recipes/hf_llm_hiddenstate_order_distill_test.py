@@ -52,12 +52,29 @@ def test_every_figure_has_its_standard_error(finished):
     for part in (block["gap"], block["gap_movable"]):
       names = {n for n in part if not n.endswith("_stderr")}
       assert names == {
-          "pairwise_tv", "tv_to_mean", "tv_to_mean_plugin", "jensen_shannon", "flip_rate"
+          "pairwise_tv", "tv_to_mean", "tv_to_mean_plugin", "jensen_shannon", "flip_rate",
+          "any_flip", "normalised",
       }
       assert {f"{n}_stderr" for n in names} <= set(part)
     for name in ("accuracy", "nll", "tv_to_teacher", "kl_to_teacher", "tv_to_teacher_movable"):
       assert np.isfinite(block[name]) and np.isfinite(block[f"{name}_stderr"])
   assert {"fidelity", "fidelity_stderr", "tv_ratio"} <= set(results["student"])
+  figures = {"accuracy", "nll", "brier", "ece", "auroc", "batch_calibrated_accuracy", "entropy"}
+  with_errors = figures | {f"{name}_stderr" for name in figures}
+  for name in ("baseline", "teacher", "student"):
+    assert with_errors <= set(results[name])
+    assert all(np.isfinite(results[name][figure]) for figure in with_errors)
+    assert ("over_views" in results[name]) == (name != "teacher")
+  for name in ("baseline", "student"):
+    assert set(results[name]["over_views"]) == with_errors
+  for name in figures:
+    apart = results["student"][name] - results["baseline"][name]
+    assert results["differences"][name] == pytest.approx(apart, abs=1e-6)
+    low, high = results["differences"][f"{name}_interval"]
+    assert low <= results["differences"][name] <= high
+  assert 0 < results["baseline"]["representation_gap"] < 1
+  assert results["noise_floor"]["rows"] == 30 or results["noise_floor"]["rows"] == 32
+  assert 0 <= results["noise_floor"]["max_tv"] < 1e-5
   assert {c["check"] for c in results["verdict"]} == {
       "gap_fell", "nearer_teacher_than_single_view", "beats_constant", "accuracy_kept"
   }

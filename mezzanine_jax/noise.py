@@ -1,0 +1,73 @@
+"""The same-input noise floor: the same views scored twice, in other batches, should not differ.
+
+What differs is rounding. A gap that is not far above it is not a gap.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from mezzanine_jax import language
+from mezzanine_jax.base import Params
+from mezzanine_jax.models import transformer
+
+_ROWS = 32
+
+
+class Again(NamedTuple):
+  """Some rows that were run a second time.
+
+  Attributes:
+    rows: int[n], which.
+    values: NamedTuple of arrays [n, ...], what they gave.
+  """
+
+  rows: np.ndarray
+  values: Any
+
+
+def rescore(plan: language.Plan, batch_fn: Callable[..., Any], params: Params) -> Again:
+  """Runs up to 32 rows of a plan again, beside other rows and in batches of another size.
+
+  Nothing is read from or written to the store, and the batches do not depend on those of the
+  plan: a run that continues gives the same.
+
+  Args:
+    plan: the rows; no two neighbours are taken where there are enough.
+    batch_fn: as for `language.score`.
+    params: of the model.
+  """
+  number = len(plan.rows.example)
+  # Rows share tokens with their neighbours: without these, each is computed in another way.
+  which = np.unique(np.linspace(0, number - 1, min(_ROWS, (number + 1) // 2)).round().astype(int))
+  part = language.only_rows(plan, which, int(plan.lengths[which].sum()) // 4 + 1, max_shapes=1)
+  batch_fn = jax.jit(batch_fn)
+  if jax.default_backend() == "cpu":
+    params = transformer.layers_as_bits(params)
+  values = []
+  for batch in part.batches:
+    out = jax.device_get(batch_fn(params, *language.batch_inputs(part, batch)))
+    values.append(jax.tree.map(lambda a, batch=batch: a[: batch.stop - batch.start], out))
+  return Again(which, jax.tree.map(lambda *a: np.concatenate(a), *values))
+
+
+def noise_block(log_probs_NxC: np.ndarray, again_NxC: np.ndarray) -> dict[str, float]:
+  """Mean and largest TV between the two predictions of each row.
+
+  Args:
+    log_probs_NxC: float[n, C], as the run has them.
+    again_NxC: float[n, C], of the second time.
+
+  Returns:
+    `{"rows": n, "mean_tv": ..., "max_tv": ...}`, probabilities.
+
+  Example:
+    >>> block = noise_block(np.log([[0.5, 0.5], [0.5, 0.5]]), np.log([[0.5, 0.5], [0.25, 0.75]]))
+    >>> block["rows"], round(block["mean_tv"], 4), round(block["max_tv"], 4)
+    (2, 0.125, 0.25)
+  """
+  first, second = (np.exp(np.asarray(a, np.float64)) for a in (log_probs_NxC, again_NxC))
+  tv_N = np.abs(first - second).sum(1) / 2
+  return {"rows": len(tv_N), "mean_tv": float(tv_N.mean()), "max_tv": float(tv_N.max())}
