@@ -50,6 +50,7 @@ def measure(
   """
   clusters, labels = np.asarray(clusters), np.asarray(labels)
   weights_NxK = np.exp(np.asarray(log_weights, np.float64))
+  weights_NxK /= weights_NxK.sum(1, keepdims=True)  # they came as float32
   where = np.nonzero((weights_NxK > 0) & (labels >= 0)[:, None])
   # Views are drawn from keys folded from the seed with names or small numbers.
   key = jax.random.fold_in(jax.random.key(seed), 2**31)

@@ -138,8 +138,8 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
 
 def noise_text(block: Mapping[str, float]) -> str:
   """The noise floor in a line: `same views in other batches: TV 1e-07 (at most 3e-07, 32 rows)`."""
-  return (f"the same views in other batches: TV {block['mean_tv']:.0e}"
-          f" (at most {block['max_tv']:.0e}, {block['rows']} rows)")
+  return (f"the same views in other batches: TV {block['mean_tv']:.1g}"
+          f" (at most {block['max_tv']:.1g}, {block['rows']} rows)")
 
 
 def diagnostics(results: Mapping[str, Any], lm: Beliefs, path: str | pathlib.Path) -> None:

@@ -4,6 +4,7 @@ import math
 import pathlib
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -11,6 +12,8 @@ BENCHMARKS = str(pathlib.Path(__file__).parents[1] / "benchmarks")
 sys.path.insert(0, BENCHMARKS)
 
 import estimators  # noqa: E402
+
+from mezzanine_jax import gap  # noqa: E402
 
 # Each K is a program of its own: one of them is compiled in the fast tier.
 CASES = [
@@ -32,6 +35,32 @@ def test_figures_are_right_on_average(sentences, num_views, repeats):
     if num_views >= 8:
       assert left < 0.02, name
       assert left < before or before < 1e-4, name
+
+
+@pytest.mark.parametrize("orbit_size", [9.0, np.inf])
+def test_kl_to_the_teacher_against_a_loop(orbit_size):
+  views = estimators.orbit(3)[:5]
+  q = estimators.orbit(3)[5]
+  compared = (np.arange(5) == 2) & np.isfinite(orbit_size)
+  p, uniform = np.exp(views.astype(np.float64)), np.full(5, -np.log(5), np.float32)
+  others, keep = p[~compared], 1 - 1 / orbit_size
+
+  def plug_in(others):
+    teacher = p[2] / orbit_size + keep * others.mean(0)
+    return (teacher * (np.log(teacher) - q)).sum()
+
+  num = len(others)
+  left = np.mean([plug_in(np.delete(others, i, 0)) for i in range(num)])
+  expected = plug_in(others) + (num - 1) * (1 - num / (orbit_size - 1)) * (plug_in(others) - left)
+  kl = jax.jit(gap.kl_to_teacher)
+  np.testing.assert_allclose(
+      kl(q, views, uniform, orbit_size, compared, views[2]), expected, rtol=1e-3)
+  # The whole orbit but for the compared view is as good as all of it.
+  teacher = p.mean(0)
+  but_one = np.where(np.arange(5) == 2, -np.inf, -np.log(4)).astype(np.float32)
+  for drawn in (but_one, uniform):
+    found = kl(q, views, drawn, 5.0, np.arange(5) == 2, views[2])
+    np.testing.assert_allclose(found, (teacher * (np.log(teacher) - q)).sum(), rtol=1e-4)
 
 
 def test_the_orbits_are_those_of_the_model_and_differ():

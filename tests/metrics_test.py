@@ -88,8 +88,7 @@ def test_beliefs_that_are_nearly_sure_are_still_ranked():
   assert jitted(log_probs, np.array([0, 0, 1, 1]), np.ones(4)).auroc == 1
 
 
-@pytest.mark.parametrize("choices", [2, 4])
-@pytest.mark.parametrize("sharpness", [0.3, 3.0])
+@pytest.mark.parametrize(("choices", "sharpness"), [(2, 3.0), (4, 0.3)])
 def test_against_scikit_learn(choices, sharpness):
   from sklearn import calibration
   from sklearn import metrics as theirs

@@ -17,6 +17,7 @@ def made(tiny_lm):
   return asked, plan, experiment.lm_batch_fn(config, asked)
 
 
+@pytest.mark.slow  # every recipe's test looks at the figure in the fast tier
 def test_the_rows_are_the_same_and_the_batches_others(made):
   asked, plan, batch_fn = made
   seen = []

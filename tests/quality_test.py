@@ -84,6 +84,7 @@ def test_differences_are_paired():
   assert same["auroc_interval"] == pytest.approx([-0.1, 0.1])  # rule of three, 30 clusters
 
 
+@pytest.mark.slow
 def test_the_bootstrap_error_covers():
   """The AUROC of 100 data sets scatters as far as the standard errors say."""
   values, errors = [], []
