@@ -237,8 +237,8 @@ def facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
                           round(cost["seconds"]), "seconds in all": cost.get("total_seconds") and
                           round(cost["total_seconds"])})),
       ("same views again", _noise(results.get("noise_floor") or {})),
-      ("on", _joined({"x": environment.get("device_count")}) and
-       f"{environment.get('device_count')} x {environment.get('device')}"),
+      ("on", f"{environment['device_count']} x {environment.get('device')}"
+       if environment.get("device_count") else None),
       ("version", ", ".join([f"mezzanine_jax {results.get('version', '?')}"]
                             + [f"{n} {packages[n]}" for n in ("jax", "flax") if n in packages])),
       ("git revision", environment.get("git_revision")),
@@ -294,8 +294,22 @@ def another(out: str) -> str:
   Example:
     >>> another("out/mine/")
     'out/mine-again'
+    >>> another(".")
+    'run-again'
   """
-  return f"{pathlib.PurePath(out)}-again"
+  path = pathlib.PurePath(out)
+  return f"{path if path.name not in ('', '..') else 'run'}-again"
+
+
+def answer(label: Any, choices: Sequence[str]) -> str:
+  """The right answer, or `unknown` where the label is none of the choices.
+
+  Example:
+    >>> answer(1, [" no", " yes"]), answer(-1, [" no", " yes"]), answer(None, [])
+    ('yes', 'unknown', 'unknown')
+  """
+  known = isinstance(label, int) and 0 <= label < len(choices)
+  return choices[label].strip() if known else "unknown"
 
 
 def write_text(path: str | pathlib.Path, text: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mezzanine_jax import finished
 from mezzanine_jax.evaluation import Z95, Beliefs
 from mezzanine_jax.report import against_views, noise_text, pm, save, scatter, subject
 
@@ -105,8 +106,8 @@ def _segments(row: Mapping[str, Any]) -> str:
 
 def _side_by_side(table: Any, example: Mapping[str, Any], choices: Sequence[str]) -> Any:
   """The two views of an example that differ most, each under its belief."""
-  label = example["label"]
-  answer = "unknown" if label is None else choices[label].strip()
+  choices = example.get("choices", choices)
+  answer = finished.answer(example["label"], choices)
   shown = table(
       title=f"{example['id']}: gap {example['pairwise_tv']:.3f}, right answer {answer}",
       title_justify="left", show_lines=False, width=80,

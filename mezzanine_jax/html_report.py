@@ -145,7 +145,8 @@ def _examples(runs: Sequence[Run]) -> tuple[list[dict[str, Any]], list[str]]:
   for run in runs:
     choices = [str(c).strip() for c in run.results["data"].get("choices", [])]
     for example in run.results.get("examples") or []:
-      out.append({"letter": run.letter} | _example(example, choices))
+      own = [str(c).strip() for c in example.get("choices", choices)]
+      out.append({"letter": run.letter} | _example(example, own))
   out.sort(key=lambda example: -example["gap"])
   if out:
     return out, []
@@ -166,7 +167,7 @@ def _example(example: Mapping[str, Any], choices: Sequence[str]) -> dict[str, An
   moving = spread.index(max(spread)) if len(names) > 2 else len(names) - 1
   return {
       "id": str(example["id"]),
-      "answer": "unknown" if label is None else names[label],
+      "answer": finished.answer(label, names),
       "gap": example["pairwise_tv"],
       "gap_text": finished.number(example["pairwise_tv"]),
       "moving": names[moving],

@@ -1,5 +1,6 @@
 """What moves: the gap by the number of segments, and the examples whose answers move most."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ def blocks(
 
   Returns:
     `gap_by_segments`: see `comparison.gap_by_segments`. `examples`: a list of {id, label,
-    pairwise_tv, views, beliefs}, the largest gap first; `views` holds {view, probabilities, text}
+    pairwise_tv, views, beliefs}, the largest gap first, and `choices` where each has its own
+    options; `views` holds {view, probabilities, text}
     of the two views that differ most, `beliefs` the probabilities of the canonical view and then
     of every other.
   """
@@ -55,8 +57,17 @@ def _examples(
     real = np.isfinite(np.asarray(beliefs.log_weights[at]))
     out.append({
         "id": example.id, "label": example.label, "pairwise_tv": entry["pairwise_tv"],
+        **_named(example.x, probs.shape[1]),
         "views": [{"view": k, "probabilities": probs[k].tolist(), "text": next(texts)}
                   for k in entry["views"]],
         "beliefs": probs[np.concatenate([[True], real])].tolist(),
     })
   return out
+
+
+def _named(x: Any, num_choices: int) -> dict[str, list[str]]:
+  """`choices`, the texts of an example's options: their letters differ from view to view."""
+  options = x.get("options") if isinstance(x, Mapping) else None
+  if not isinstance(options, list | tuple) or len(options) != num_choices:
+    return {}
+  return {"choices": [str(option) for option in options]}

@@ -44,8 +44,7 @@ def rescore(plan: language.Plan, batch_fn: Callable[..., Any], params: Params) -
   which = np.unique(np.linspace(0, number - 1, min(_ROWS, (number + 1) // 2)).round().astype(int))
   part = language.only_rows(plan, which, int(plan.lengths[which].sum()) // 4 + 1, max_shapes=1)
   batch_fn = jax.jit(batch_fn)
-  if jax.default_backend() == "cpu":
-    params = transformer.layers_as_bits(params)
+  params = transformer.layers_as_bits(params)
   values = []
   for batch in part.batches:
     out = jax.device_get(batch_fn(params, *language.batch_inputs(part, batch)))

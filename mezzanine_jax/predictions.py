@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mezzanine_jax import clustered, evaluation
+from mezzanine_jax import clustered, evaluation, runs
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Example
 from mezzanine_jax.errors import InputError
@@ -44,7 +44,7 @@ def write(
       "lowest": _plain(np.where(real, views, np.inf).min(1)),
       "highest": _plain(np.where(real, views, -np.inf).max(1)),
   }
-  store_lib.write_text(path, json.dumps(found, allow_nan=False) + "\n")
+  store_lib.write_text(path, json.dumps(runs.plain(found), allow_nan=False) + "\n")
 
 
 def read(path: str | pathlib.Path) -> dict[str, Any] | None:
@@ -62,8 +62,8 @@ def read(path: str | pathlib.Path) -> dict[str, Any] | None:
     arrays["probabilities"] = {
         name: np.array(own, float) for name, own in found["probabilities"].items()}
     sizes = {len(a) for a in (*arrays["probabilities"].values(), found["id"], found["cluster"],
-                              arrays["label"], arrays["lowest"])}
-    if len(sizes) != 1:
+                              *(arrays[name] for name in ("label", "movable", "lowest", "highest")))}
+    if len(sizes) != 1 or not {"baseline", "teacher"} <= set(arrays["probabilities"]):
       raise ValueError(f"lists of {sorted(sizes)} entries")
   except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise InputError(f"{path} is damaged ({error}); delete it to report without it") from error

@@ -87,8 +87,8 @@ def finished(out: str | pathlib.Path) -> dict[str, Any]:
         " again, continues it"
     )
   results = _read(path / RESULTS)
-  for name in ("recipe", "config", "baseline", "data"):
-    if not results.get(name):
+  for name, kind in (("recipe", str), ("config", dict), ("baseline", dict), ("data", dict)):
+    if not results.get(name) or not isinstance(results[name], kind):
       raise InputError(f"{path / RESULTS} holds no {name!r}: it is damaged, or of a recipe that"
                        " cannot be reported")
   return results
@@ -133,17 +133,17 @@ def begin(folder: Folder, fingerprint: str) -> None:
 
 def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> dict[str, Any]:
   """Writes indented JSON, whole or not at all, and returns it; NaN and infinity become null."""
-  plain = _plain(value)
-  store_lib.write_text(path, json.dumps(plain, indent=1, allow_nan=False) + "\n")
-  return plain
+  shown = plain(value)
+  store_lib.write_text(path, json.dumps(shown, indent=1, allow_nan=False) + "\n")
+  return shown
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
   """The value with JSON's types only."""
   if isinstance(value, Mapping):
-    return {str(k): _plain(v) for k, v in value.items()}
+    return {str(k): plain(v) for k, v in value.items()}
   if isinstance(value, list | tuple):
-    return [_plain(v) for v in value]
+    return [plain(v) for v in value]
   if hasattr(value, "item"):
     value = value.item()
   if isinstance(value, float) and not (abs(value) < float("inf")):

@@ -10,9 +10,13 @@ from tiny import KINDS, byte_level_bpe, merging, with_cls_and_sep
 
 # Commands that are tested in this process leave nothing in the user's cache directory.
 jax.config.update("jax_enable_compilation_cache", False)
-# Nearly all of the time goes into compiling programs that run for a moment. The slow tests and
-# those of whole commands, in processes of their own, compile as users do.
-jax.config.update("jax_disable_most_optimizations", True)
+
+
+def pytest_configure(config):
+  # Nearly all of the time goes into compiling programs that run for a moment. The slow tests, the
+  # comparisons with PyTorch and whole commands in processes of their own compile as users do.
+  jax.config.update("jax_disable_most_optimizations", "not slow" in config.option.markexpr)
+
 
 
 @pytest.fixture(scope="session", params=KINDS)
