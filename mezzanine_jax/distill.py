@@ -259,7 +259,7 @@ def train(
     loop = _advance(loop, data, valid, draw_key, length, apply=student.apply, plan=plan)
     _report(loop, plan, valid is not None, progress)
     done += length
-    due = time.monotonic() - saved >= checkpoint_seconds
+    due = done and time.monotonic() - saved >= checkpoint_seconds
     if checkpoint_dir is not None and (due or done == steps):
       checkpoints.save_last(checkpoint_dir, fingerprint, done, loop)
       saved = time.monotonic()

@@ -59,15 +59,13 @@ def read(path: str | pathlib.Path) -> dict[str, Any] | None:
   try:
     found = json.loads(path.read_text())
     arrays = {name: np.array(found[name]) for name in ("label", "movable", "lowest", "highest")}
-    arrays["probabilities"] = {
-        name: np.array(own, float) for name, own in found["probabilities"].items()}
-    sizes = {len(a) for a in (*arrays["probabilities"].values(), found["id"], found["cluster"],
-                              *(arrays[name] for name in ("label", "movable", "lowest", "highest")))}
-    if len(sizes) != 1 or not {"baseline", "teacher"} <= set(arrays["probabilities"]):
+    probs = {name: np.array(own, float) for name, own in found["probabilities"].items()}
+    sizes = {len(a) for a in (*arrays.values(), *probs.values(), found["id"], found["cluster"])}
+    if len(sizes) != 1 or not {"baseline", "teacher"} <= set(probs):
       raise ValueError(f"lists of {sorted(sizes)} entries")
   except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise InputError(f"{path} is damaged ({error}); delete it to report without it") from error
-  return found | arrays
+  return found | arrays | {"probabilities": probs}
 
 
 def reliability(
