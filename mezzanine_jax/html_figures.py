@@ -10,7 +10,8 @@ import numpy as np
 from mezzanine_jax import finished
 from mezzanine_jax.evaluation import Z95
 from mezzanine_jax.finished import Run
-from mezzanine_jax.predictions import BINS, reliability
+from mezzanine_jax.metrics import NUM_BINS
+from mezzanine_jax.predictions import reliability
 
 _MOST_POINTS = 300  # of a scatter: more make a page large and tell no more
 # Colours that stand for the page's own, by which they are replaced.
@@ -265,8 +266,8 @@ def _reliability(runs: Sequence[Run]) -> Picture | str:
 
   return Picture(
       "Reliability",
-      f"On the canonical view, in bins of confidence of width 1/{BINS}: on the diagonal a model is"
-      " right as often as it is sure, below it too sure of itself. A disc's area is the share of"
+      f"On the canonical view, in bins of confidence of width 1/{NUM_BINS}: on the diagonal a model"
+      " is right as often as it is sure, below it too sure of itself. A disc's area is the share of"
       " the examples; bars are 95% intervals, where a bin has two passages or more.",
       _svg(draw, "reliability", legend=True, rows=len(lines)))
 

@@ -11,8 +11,8 @@ from mezzanine_jax import clustered, evaluation, runs
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Example
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.metrics import NUM_BINS
 
-BINS = 15  # of confidence, between 0 and 1
 _DIGITS = 6  # of a probability
 
 
@@ -69,7 +69,7 @@ def read(path: str | pathlib.Path) -> dict[str, Any] | None:
 
 
 def reliability(
-    probs_NxC: np.ndarray, labels_N: np.ndarray, clusters_N: Sequence[str], bins: int = BINS
+    probs_NxC: np.ndarray, labels_N: np.ndarray, clusters_N: Sequence[str], bins: int = NUM_BINS
 ) -> list[dict[str, float]]:
   """How often answers of like confidence are right, by bins of equal width.
 

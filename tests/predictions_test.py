@@ -4,7 +4,7 @@ import made_up_run
 import numpy as np
 import pytest
 
-from mezzanine_jax import evaluation, predictions
+from mezzanine_jax import evaluation, metrics, predictions
 from mezzanine_jax.base import Example
 
 
@@ -43,7 +43,7 @@ def test_reliability_adds_up_to_the_calibration_error():
   found = sum(row["examples"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / 350
   known = labels >= 0
   sure, right = probs[known].max(1), probs[known].argmax(1) == labels[known]
-  edges = np.linspace(0, 1, predictions.BINS + 1)
+  edges = np.linspace(0, 1, metrics.NUM_BINS + 1)
   expected = sum(
       abs((sure - right)[(sure > low) & (sure <= high)].sum())
       for low, high in zip(edges[:-1], edges[1:], strict=True)) / 350
