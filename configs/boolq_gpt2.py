@@ -15,7 +15,7 @@ def get_config():
       "n_train": 2048,
       "n_test": 512,
       "lm_name": "gpt2",
-      "embed_layer": -1,
+      "embed_layer": "-1",
       "embed_mode": "last",
       "k_train": 8,
       "k_test": 16,

@@ -1,6 +1,6 @@
 """Log-probs of every choice and pooled features of the prompt, out of one forward pass."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ from mezzanine_jax.models.attention import Stream, one_row
 from mezzanine_jax.models.transformer import Transformer, TransformerConfig, unembed
 from mezzanine_jax.prompts import Prompt, current, pack
 
-EMBED_MODES = ("last", "mean", "mean_std")
+EMBED_MODES = ("last", "mean", "mean_std", "last_mean")
 CHOICE_NORMS = ("none", "token", "char")
 
 
@@ -25,7 +25,8 @@ class Scores(NamedTuple):
     log_probs: float32[C], nats: those, after `choice_norm`, normalised over the choices.
     choice_mass: float32[], probability: how much of the whole vocabulary's belief the choices
       hold, Σ_c exp(choice_log_probs[c]).
-    features: float32[D] (2 D for mean_std): hidden states pooled over the prompt's tokens.
+    features: float32[D] (2 D for mean_std and last_mean): hidden states pooled over the prompt's
+      tokens; of several layers one after the other.
   """
 
   choice_log_probs: Array
@@ -65,7 +66,7 @@ def rows_scorer(
     config: TransformerConfig,
     *,
     dtype: str = "float32",
-    embed_layer: int = -1,
+    embed_layer: int | Sequence[int] = -1,
     embed_mode: str = "last",
     choice_norm: str = "none",
 ) -> Callable[[Params, PackedRows], Scores]:
@@ -79,18 +80,20 @@ def rows_scorer(
   if choice_norm not in CHOICE_NORMS:
     raise InputError(f"choice_norm must be one of {', '.join(CHOICE_NORMS)}, got {choice_norm!r}")
   layers = config.num_layers
-  if not -layers - 1 <= embed_layer <= layers:
-    raise InputError(
-        f"embed_layer must lie in {-layers - 1}..{layers} for this model of {layers} layers"
-        f" (0 = embeddings, -1 = after the final norm), got {embed_layer}"
-    )
+  embed_layers = (embed_layer,) if isinstance(embed_layer, int) else tuple(embed_layer)
+  for layer in embed_layers:
+    if not -layers - 1 <= layer <= layers:
+      raise InputError(
+          f"embed_layer must lie in {-layers - 1}..{layers} for this model of {layers} layers"
+          f" (0 = embeddings, -1 = after the final norm), got {layer}"
+      )
   model = Transformer(config, dtype)
 
   def score(params: Params, rows: PackedRows) -> Scores:
     num_rows, num_choices, width = rows.choices.shape
     extra = width - 1  # a choice's last token is predicted, never read
     size = rows.stream.rows.shape[1] - num_choices * extra
-    hidden, last = model.apply({"params": params}, rows.stream, layers=(embed_layer, -1))
+    *hidden, last = model.apply({"params": params}, rows.stream, layers=(*embed_layers, -1))
 
     choice_log_probs = _sum_over_tokens(config, params, rows, last, _log_probs)
     divisor = {
@@ -98,15 +101,15 @@ def rows_scorer(
     }[choice_norm]
     if embed_mode == "last":  # the one state of a row that is needed
       ends = jnp.take_along_axis(rows.stream.rows, rows.lengths[:, None] - 1, axis=1)
-      features = hidden[ends[:, 0]]
+      features = [states[ends[:, 0]] for states in hidden]
     else:
-      features = jax.vmap(lambda h, n: pool(h, n, embed_mode))(
-          hidden[rows.stream.rows[:, :size]], rows.lengths)
+      pooled = jax.vmap(lambda h, n: pool(h, n, embed_mode))
+      features = [pooled(states[rows.stream.rows[:, :size]], rows.lengths) for states in hidden]
     return Scores(
         choice_log_probs,
         jax.nn.log_softmax(choice_log_probs / divisor),
         jnp.exp(choice_log_probs).sum(1),
-        features,
+        jnp.concatenate(features, axis=-1),
     )
 
   return score
@@ -190,7 +193,7 @@ def scorer(
     config: TransformerConfig,
     *,
     dtype: str = "float32",
-    embed_layer: int = -1,
+    embed_layer: int | Sequence[int] = -1,
     embed_mode: str = "last",
     choice_norm: str = "none",
 ) -> Callable[[Params, Prompt], Scores]:
@@ -250,7 +253,7 @@ def pool(hidden_TxD: Array, length: Array, mode: str) -> Array:
     mode: see `scorer`; or `cls`, the first token.
 
   Returns:
-    float32[D], or float32[2 D] for `mean_std`.
+    float32[D], or float32[2 D] for `mean_std` and `last_mean`.
 
   Example:
     >>> import jax.numpy as jnp
@@ -265,6 +268,8 @@ def pool(hidden_TxD: Array, length: Array, mode: str) -> Array:
   mean = jnp.where(inside, hidden_TxD, 0.0).sum(0) / length
   if mode == "mean":
     return mean
+  if mode == "last_mean":
+    return jnp.concatenate([hidden_TxD[length - 1], mean])
   variance = jnp.where(inside, (hidden_TxD - mean) ** 2, 0.0).sum(0) / length
   return jnp.concatenate([mean, jnp.sqrt(variance)])
 

@@ -44,7 +44,7 @@ def _refused(capsys, *argv):
     (["--seed", "9" * 23], "seed must be <= 4294967295"),
     (["--k_train", "many"], "k_train must be int, got 'many'"),
     (["--learning_rate", "nan"], "learning_rate must be float, got 'nan'"),
-    (["--embed_mode", "first"], "embed_mode must be one of last, mean, mean_std, got 'first'"),
+    (["--embed_mode", "first"], "embed_mode must be one of last, mean, mean_std, last_mean, got 'first'"),
     (["--symmetry", "segment_ordre"], "unknown symmetry 'segment_ordre' (did you mean"),
     (["--student", "forest"], "student must be one of linear, mlp, got 'forest'"),
     (["--world", "real"], "unknown world 'real'; there are: evidence_qa"),
@@ -165,4 +165,4 @@ def test_defaults_file_flags(tmp_path, monkeypatch, capsys):
   assert cli.main(["run", "--config", str(path), "--k_test=6", "--embed_layer", "-2"]) == 0
   config = seen["config"]
   assert (config.k_train, config.k_test, config.n_train) == (4, 6, 2048)
-  assert config.choices == " a| b" and config.embed_layer == -2
+  assert config.choices == " a| b" and config.embed_layer == "-2"

@@ -51,7 +51,8 @@ show_views = experiment.show_views
 class Config(RunFields, TrainingFields, SymmetryFields, LmFields, WorldFields):
   """Every field of the recipe."""
 
-  embed_layer: int = option(-1, "hidden states taken: 0 embeddings, -1 after the final norm")
+  embed_layer: str = option(
+      "-1", "hidden states taken: 0 embeddings, -1 after the final norm; several with commas")
   embed_mode: str = option("last", "how they are pooled over the prompt", one_of=EMBED_MODES)
   features_dtype: str = option(
       "float32", "of the hidden states that are kept", one_of=FEATURES_DTYPES)
@@ -88,7 +89,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   asked = experiment.ask(config)
   data, lm = asked.data, asked.lm
   batch_fn = experiment.lm_batch_fn(
-      config, asked, embed_layer=config.embed_layer, embed_mode=config.embed_mode)
+      config, asked, embed_layer=_layers(config.embed_layer), embed_mode=config.embed_mode)
   batch_fn = _with_features_in(batch_fn, config.features_dtype)
   plan = experiment.plan_views(config, data, asked.prepared, lm.tokenizer, asked.symmetry)
   parts = experiment.split_training(config, data)
@@ -150,6 +151,16 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   report.diagnostics(results, lm_test, folder.path / runs.DIAGNOSTICS)
   # Last of all: where results.json stands, the run is finished.
   return runs.write_json(folder.path / runs.RESULTS, results)
+
+
+def _layers(names: str) -> tuple[int, ...]:
+  """The layers that a configuration names, such as `"10,20,-1"`."""
+  try:
+    return tuple(int(name) for name in names.split(","))
+  except ValueError as error:
+    raise InputError(
+        f"embed_layer must be layers with commas between them, such as 10,20,-1, got {names!r}"
+    ) from error
 
 
 def _with_features_in(batch_fn, dtype: str):
