@@ -14,7 +14,8 @@ from mezzanine_jax.evaluation import Beliefs
 def gap_blocks(
     lm: Beliefs, labels: np.ndarray, clusters: Sequence[str], seed: int
 ) -> dict[str, Any]:
-  """The blocks of a run without a student: `baseline`, `teacher` and `gap_by_views`.
+  """The blocks of a run without a student: `baseline`, `teacher`, `gap_by_views`
+  and `teacher_by_views`.
 
   Args:
     lm: the model's beliefs on N test examples.
@@ -36,6 +37,7 @@ def _gap_blocks(
       "baseline": evaluation.model_block(own, own, noise, movable, clusters),
       "teacher": evaluation.teacher_block(lm, labels, clusters),
       "gap_by_views": evaluation.gap_by_views(lm, clusters, seed),
+      "teacher_by_views": evaluation.teacher_by_views(lm, labels, clusters, seed),
   }
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mezzanine_jax import clustered, divergences, gap, variances
+from mezzanine_jax import clustered, divergences, gap, metrics, variances
 from mezzanine_jax.base import Array
 
 # Half the width of a 95% interval, in standard errors.
@@ -250,10 +250,7 @@ def gap_by_views(lm: Beliefs, clusters: Sequence[str], seed: int) -> list[dict[s
   lm = select(lm, movable)
   num_views = lm.log_weights.shape[1]
   names = np.asarray(clusters)[movable]
-  # Members of an exact orbit come in a fixed order; any part of them must be a random one.
-  random = np.random.default_rng(seed).random(lm.log_weights.shape)
-  rank = np.where(np.isfinite(lm.log_weights), random, np.inf).argsort(1).argsort(1)
-  out = []
+  rank, out = _random_ranks(lm, seed), []
   for k in [2**i for i in range(1, 20) if 2**i < num_views] + [num_views]:
     # The others become padding: one shape, so that all K are one compiled function.
     moved = _first_views(lm, jnp.asarray(rank < k))
@@ -265,9 +262,70 @@ def gap_by_views(lm: Beliefs, clusters: Sequence[str], seed: int) -> list[dict[s
 @jax.jit
 def _first_views(lm: Beliefs, chosen: Array) -> gap.WarrantGap:
   """The gap of every example from the chosen views alone."""
-  weights = jnp.where(chosen, jnp.exp(lm.log_weights), 0.0)
-  log_weights = jnp.log(weights / weights.sum(1, keepdims=True))
+  log_weights = _only(lm.log_weights, chosen)
   return jax.vmap(gap.estimate)(lm.log_probs, log_weights, lm.orbit_size, lm.canonical)
+
+
+def teacher_by_views(
+    lm: Beliefs, labels: np.ndarray, clusters: Sequence[str], seed: int
+) -> list[dict[str, float]]:
+  """What a teacher of K views would have been: the mean of K = 1, 2, 4, ... of the views drawn.
+
+  `accuracy`, `nll` and `brier` are of the mean of some K views. `fidelity` is what the student's
+  is: the root of E|p̄_K - p_T|² = Σ (1/K - 1/M) S² over the canonical pass's Σ|p₀ - p_T|², with
+  S² the sample variance over the views; 0 where K views are the whole orbit.
+
+  Args:
+    lm: the language model's beliefs.
+    labels: int32[N], -1 where unknown.
+    clusters: N names.
+    seed: draws which views come first.
+
+  Returns:
+    A list of {views, accuracy, nll, brier, fidelity, ..._stderr}.
+  """
+  names, known = np.asarray(clusters), labels >= 0
+  movable = np.asarray(lm.orbit_size) > 1
+  orbit = np.asarray(lm.orbit_size, np.float64)
+  own = figures(lm, lm, jnp.asarray(labels))
+  single, within = np.asarray(own.squared_distance), np.asarray(own.spread.within, np.float64)
+  rank = _random_ranks(lm, seed)
+  num_views, out = lm.log_weights.shape[1], []
+  for k in [2**i for i in range(20) if 2**i < num_views] + [num_views]:
+    log_probs = np.asarray(_first_teacher(lm, jnp.asarray(rank < k)), np.float64)
+    picked = np.take_along_axis(log_probs, np.maximum(labels, 0)[:, None], 1)[:, 0]
+    row = {"views": k} | _with_stderr({
+        "accuracy": (log_probs.argmax(1) == labels)[known], "nll": -picked[known],
+        "brier": metrics.brier(log_probs, np.maximum(labels, 0))[known],
+    }, names[known])
+    if movable.any():
+      left = np.maximum(1 / k - 1 / orbit[movable], 0) / (1 - 1 / orbit[movable])
+      near = clustered.fidelity(left * within[movable], single[movable], names[movable],
+                                np.ones(movable.sum(), bool))
+      row |= {"fidelity": near.value, "fidelity_stderr": near.stderr}
+    out.append(row)
+  return out
+
+
+@jax.jit
+def _first_teacher(lm: Beliefs, chosen: Array) -> Array:
+  """The mean belief of every example's chosen views alone, float32[N, C]."""
+  return teacher(lm._replace(log_weights=_only(lm.log_weights, chosen)))
+
+
+def _only(log_weights: Array, chosen: Array) -> Array:
+  """The weights of the chosen views, normalised; the others become padding."""
+  weights = jnp.where(chosen, jnp.exp(log_weights), 0.0)
+  return jnp.log(weights / weights.sum(1, keepdims=True))
+
+
+def _random_ranks(lm: Beliefs, seed: int) -> np.ndarray:
+  """int[N, K]: views in a random order, padding last.
+
+  Members of an exact orbit come in a fixed order; any part of them must be a random one.
+  """
+  random = np.random.default_rng(seed).random(lm.log_weights.shape)
+  return np.where(np.isfinite(lm.log_weights), random, np.inf).argsort(1).argsort(1)
 
 
 def _check(

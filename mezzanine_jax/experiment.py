@@ -259,7 +259,7 @@ def lm_batch_fn(config: Any, asked: Asked, **features: Any) -> Callable[..., sco
   Args:
     config: has a `choice_norm`.
     asked: the model and the symmetry.
-    **features: `embed_layer` and `embed_mode`, see `scoring.rows_scorer`.
+    **features: `embed_layer`, `embed_mode` and `remat`, see `scoring.rows_scorer`.
   """
   return scoring.view_rows_scorer(
       scoring.rows_scorer(

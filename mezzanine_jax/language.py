@@ -257,6 +257,26 @@ def batch_inputs(plan: Plan, batch: engine.Batch) -> tuple[Any, scoring.PackedRo
   return jax.tree.map(lambda a: a[filled], plan.rows.elements), packed
 
 
+def pack(
+    plan: Plan, which: np.ndarray, tokens: int, size: int, length: int
+) -> tuple[Any, scoring.PackedRows]:
+  """The elements and the packed rows of any rows of a plan, none of which share tokens.
+
+  Args:
+    plan: the rows.
+    which: int[size], numbers of rows.
+    tokens: of the stream, those of the choices apart.
+    size: rows of the result.
+    length: places of a row for its prompt.
+  """
+  num_choices, width = prompts.current(plan.xs).choices.shape[-2:]
+  tokens += size * num_choices * (width - 1)
+  packed = packing.pack_rows(
+      plan.texts_of(which), np.zeros(len(which), np.int32), num_tokens=tokens, num_rows=size,
+      length=length)
+  return jax.tree.map(lambda a: a[which], plan.rows.elements), packed
+
+
 def digest(plan: Plan) -> str:
   """SHA-256 over the tokens, the views and the order of the rows: what each row stands for."""
   state = hashlib.sha256()

@@ -99,6 +99,63 @@ def mlp_head(num_choices: int, hidden: int = 512, depth: int = 1) -> Student:
   return Student(module.init, module.apply)
 
 
+class _Residual(nn.Module):
+  """The view's own log-probs, sharpened or flattened, plus a correction from the features."""
+
+  num_choices: int
+  hidden: int = 0
+  depth: int = 0
+
+  @nn.compact
+  def __call__(self, inputs: Inputs) -> Array:
+    own = inputs["log_probs"].astype(jnp.float32)
+    features = inputs["features"].astype(jnp.float32)
+    shift = self.variable("constants", "shift", jnp.zeros, features.shape, jnp.float32)
+    scale = self.variable("constants", "scale", jnp.ones, features.shape, jnp.float32)
+    x = (features - shift.value) * scale.value
+    for i in range(self.depth):
+      x = nn.gelu(nn.Dense(self.hidden, name=f"hidden_{i}")(x))
+    sharpness = self.param("sharpness", nn.initializers.ones, ())
+    # Zeros at the start: the untrained student is the model itself.
+    correction = nn.Dense(self.num_choices, kernel_init=nn.initializers.zeros, name="out")(x)
+    # A choice that the model rules out stays ruled out: -inf would make its gradient NaN.
+    own = jnp.maximum(own, jnp.finfo(jnp.float32).min / 4)
+    return nn.log_softmax(sharpness * own + correction)
+
+
+def residual(num_choices: int, hidden: int = 512, depth: int = 1) -> Student:
+  """The model's own answer, corrected: `log_softmax(a log p(y | view) + g(z))`.
+
+  `g` is a head on the standardised features `z`, as in `mlp_head`; it starts at 0 and `a` at 1,
+  so that the untrained student is the model's own pass. A training that chooses its step on
+  held-out examples never ends further from the teacher there than that pass is.
+
+  Args:
+    num_choices: C >= 2.
+    hidden: width of the hidden layers of `g`.
+    depth: how many of them; 0 for a linear `g`.
+
+  Returns:
+    The student.
+
+  Raises:
+    InputError: a setting that is too small.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> student = residual(2, hidden=4)
+    >>> inputs = {"features": jnp.ones(3), "log_probs": jnp.log(jnp.array([0.25, 0.75]))}
+    >>> params = student.init(jax.random.key(0), inputs)
+    >>> [round(float(p), 4) for p in jnp.exp(student.apply(params, inputs))]
+    [0.25, 0.75]
+  """
+  _at_least("num_choices", num_choices, 2)
+  _at_least("depth", depth, 0)
+  _at_least("hidden", hidden, 1)
+  module = _Residual(num_choices, hidden, depth)
+  return Student(module.init, module.apply)
+
+
 def constant_student(log_probs: Array) -> Student:
   """The control that gives the same answer to everything: most often the mean teacher.
 
@@ -167,7 +224,9 @@ def standardize(student: Student, mean: Array, std: Array) -> Student:
   return Student(init, student.apply)
 
 
-STUDENTS: dict[str, Callable[..., Student]] = {"linear": linear_head, "mlp": mlp_head}
+STUDENTS: dict[str, Callable[..., Student]] = {
+  "linear": linear_head, "mlp": mlp_head, "residual": residual,
+}
 
 
 def make_student(

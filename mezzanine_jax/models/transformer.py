@@ -214,6 +214,8 @@ class Transformer(nn.Module):
     config: the architecture.
     dtype: float32 (exact products) or bfloat16 (matmul inputs; sums, norms, softmax and the
       residual stream stay float32).
+    remat: whether a backward pass keeps only the products of each block, and computes the rest
+      of it again: for training, where memory would not do.
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -229,6 +231,7 @@ class Transformer(nn.Module):
 
   config: TransformerConfig
   dtype: DTypeLike = jnp.float32
+  remat: bool = False
 
   @nn.compact
   def __call__(self, stream: Stream, layers: tuple[int, ...] = (-1,)) -> tuple[Array, ...]:
@@ -267,6 +270,9 @@ class Transformer(nn.Module):
     slots = [inner.index(i) if i in inner else len(inner) for i in range(1, c.num_layers + 1)]
     kept = jnp.zeros((len(inner), *hidden.shape)) if inner else None
     block = nn.map_variables(_Block, "params", _from_bits, init=self.is_initializing())
+    if self.remat:
+      saved = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+      block = nn.remat(block, policy=saved, prevent_cse=False)  # a scan needs no barrier
     blocks = nn.scan(block, variable_axes={"params": 0}, split_rngs={"params": True},
                      in_axes=(0, nn.broadcast, nn.broadcast), length=c.num_layers)
     (hidden, kept), _ = blocks(c, self.dtype, name="layers")(

@@ -1,0 +1,279 @@
+"""Distillation into the language model itself: low-rank adapters trained to give the teacher."""
+
+import functools
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from mezzanine_jax import checkpoints, language, lora
+from mezzanine_jax.base import Array, Params
+from mezzanine_jax.distill import Point, warmup_cosine_adamw
+from mezzanine_jax.divergences import kl
+from mezzanine_jax.errors import InputError
+
+BatchFn = Callable[..., Any]  # (params, elements, rows) -> has log_probs[R, C], aligned
+_BUCKETS = 4  # shapes that are compiled: rows of a batch are of about one length
+
+
+class Target(NamedTuple):
+  """Rows to learn from.
+
+  Attributes:
+    row: int32[n], numbers of rows of a plan.
+    weight: float64[n], how often each is drawn; sums to 1.
+    teacher_log_probs: float32[n, C], what the model should say there.
+  """
+
+  row: np.ndarray
+  weight: np.ndarray
+  teacher_log_probs: np.ndarray
+
+
+class Finetuned(NamedTuple):
+  """Trained adapters.
+
+  Attributes:
+    adapters: of the step that is nearest the teacher on the validation rows.
+    best_step: that step; 0 is the language model as it was.
+    history: one `Point` per evaluation.
+  """
+
+  adapters: Any
+  best_step: int
+  history: tuple[Point, ...]
+
+
+class _State(NamedTuple):
+  """What training carries, and so what a checkpoint holds."""
+
+  step: Array
+  adapters: Any
+  opt_state: Any
+  best: Any
+  best_step: Array
+  best_kl: Array
+  points: Array
+  train_loss: Array
+  valid_kl: Array
+
+
+def targets(
+    plan: language.Plan, teacher_log_probs: np.ndarray, examples: np.ndarray, views: str
+) -> Target:
+  """The rows of some examples, with the teacher of each.
+
+  Args:
+    plan: the rows.
+    teacher_log_probs: float32[N, C], of every example.
+    examples: int[n], which ones.
+    views: `canonical`, one row an example; or `all`, its drawn views by their weights.
+  """
+  examples = np.asarray(examples)
+  if views == "canonical":
+    row = plan.rows.canonical_row[examples]
+    return Target(row, np.full(len(row), 1 / len(row)), teacher_log_probs[examples])
+  row = plan.rows.row[examples]
+  weight = np.exp(np.asarray(plan.views.log_weights, np.float64)[examples])
+  owner = np.broadcast_to(examples[:, None], row.shape)[weight > 0]
+  distinct, first, inverse = np.unique(row[weight > 0], return_index=True, return_inverse=True)
+  total = np.bincount(inverse, weight[weight > 0])
+  return Target(distinct.astype(np.int32), total / total.sum(), teacher_log_probs[owner[first]])
+
+
+def finetune(
+    plan: language.Plan,
+    batch_fn: BatchFn,
+    params: Params,
+    adapters: Any,
+    train: Target,
+    valid: Target,
+    *,
+    alpha: float = 16.0,
+    steps: int = 300,
+    batch_tokens: int = 2560,
+    learning_rate: float = 5e-4,
+    weight_decay: float = 0.0,
+    seed: int = 0,
+    eval_every: int = 50,
+    checkpoint_dir: Any = None,
+    checkpoint_seconds: float = 60.0,
+    progress: Callable[[Point], None] | None = None,
+    advance: Callable[[int], None] = lambda steps: None,
+) -> Finetuned:
+  """Trains adapters by `KL(p_T || p_θ(row))`, the model's own pass over single rows.
+
+  Step s draws its rows with a generator seeded by (seed, s); rows of a batch are of about one
+  length, and weights make up for batches of long rows being smaller.
+
+  Args:
+    plan: the rows, as scored.
+    batch_fn: see `scoring.view_rows_scorer`; made with `remat=True` it needs far less memory.
+    params: the language model's, frozen.
+    adapters: the start, see `lora.init_adapters`.
+    train: rows to learn from.
+    valid: rows that choose the step.
+    alpha: see `lora.merge`.
+    steps: optimizer steps.
+    batch_tokens: tokens a step, about.
+    learning_rate: the highest, see `distill.warmup_cosine_adamw`.
+    weight_decay: see there.
+    seed: of the rows' order.
+    eval_every: steps between two looks at the validation rows.
+    checkpoint_dir: where a stopped training goes on from; None: nowhere.
+    checkpoint_seconds: least time between two checkpoints; does not change the result.
+    progress: called with every new `Point`.
+    advance: called with the number of steps done.
+
+  Returns:
+    The adapters of the best step, and the history.
+
+  Raises:
+    InputError: a setting out of range, or a loss that is not finite.
+  """
+  for name, value in (("steps", steps), ("eval_every", eval_every), ("batch_tokens", batch_tokens)):
+    if value < 1:
+      raise InputError(f"{name} must be >= 1, got {value}")
+  if not 0 < learning_rate < math.inf:
+    raise InputError(f"learning_rate must be > 0 and finite, got {learning_rate}")
+  optimizer = warmup_cosine_adamw(learning_rate, steps, weight_decay)
+  step_fn = jax.jit(functools.partial(_step, optimizer, batch_fn, alpha), donate_argnums=0)
+  score_fn = jax.jit(lambda params, elements, rows: batch_fn(params, elements, rows).log_probs)
+  buckets = _buckets(plan.lengths[train.row], train.weight, batch_tokens)
+
+  size = 1 + math.ceil(steps / eval_every)
+  state = _State(
+      jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, adapters), optimizer.init(adapters),
+      jax.tree.map(jnp.copy, adapters), jnp.zeros((), jnp.int32), jnp.array(jnp.inf, jnp.float32),
+      jnp.zeros((), jnp.int32), jnp.zeros(size, jnp.float32), jnp.zeros(size, jnp.float32))
+  if checkpoint_dir is not None:
+    settings = repr((alpha, steps, batch_tokens, learning_rate, weight_decay, seed, eval_every))
+    fingerprint = checkpoints.fingerprint(
+        settings, (adapters, tuple(train), tuple(valid), language.digest(plan).encode().hex()))
+    restored = checkpoints.restore_last(checkpoint_dir, fingerprint, state)
+    state = state if restored is None else restored
+    advance(int(state.step))
+
+  saved, losses = time.monotonic(), []
+  while int(state.points) < size:
+    done = int(state.step)
+    if done % eval_every == 0 or done == steps:
+      due = -(-done // eval_every)
+      if int(state.points) == due:
+        state = _look(state, plan, score_fn, params, alpha, valid, batch_tokens,
+                      float(np.mean(jax.device_get(losses))) if losses else 0.0)
+        losses = []
+        point = _point(state, due, eval_every, steps)
+        if not all(math.isfinite(v) for v in (point.valid_kl, point.train_loss or 0.0)):
+          raise InputError(f"the loss is not finite at step {done}: lower learning_rate "
+                           f"(got {learning_rate})")
+        if progress is not None:
+          progress(point)
+        if checkpoint_dir is not None and (
+            done == steps or time.monotonic() - saved > checkpoint_seconds):
+          # Only here, where no mean of losses is under way: a run that goes on repeats it.
+          checkpoints.save_last(checkpoint_dir, fingerprint, done, state)
+          saved = time.monotonic()
+      if done == steps:
+        break
+    rng = np.random.default_rng([seed, done])
+    chosen, shape, share = _draw(rng, buckets, train.weight)
+    inputs = language.pack(plan, train.row[chosen], *shape)
+    state, loss = step_fn(state, params, inputs, train.teacher_log_probs[chosen],
+                          np.float32(share))
+    losses.append(loss)
+    advance(1)
+  history = tuple(_point(state, i, eval_every, steps) for i in range(int(state.points)))
+  return Finetuned(jax.device_get(state.best), int(state.best_step), history)
+
+
+class _Bucket(NamedTuple):
+  """Rows of about one length: places in `Target`, how often, and the shape of their batches."""
+
+  rows: np.ndarray
+  chance: float
+  share: float  # the weight of a row of such a batch
+  tokens: int
+  size: int
+  length: int
+
+
+def _buckets(lengths: np.ndarray, weight: np.ndarray, batch_tokens: int) -> list[_Bucket]:
+  """Rows by length in a few groups; every row is equally worth by its weight."""
+  order = np.argsort(lengths, kind="stable")
+  parts = [part for part in np.array_split(order, min(_BUCKETS, len(order))) if len(part)]
+  longest = [-(-int(lengths[part].max()) // 8) * 8 for part in parts]
+  sizes = [max(batch_tokens // length, 1) for length in longest]
+  chances = np.array([weight[p].sum() / s for p, s in zip(parts, sizes, strict=True)])
+  chances /= chances.sum()
+  mean = float(chances @ sizes)
+  return [_Bucket(p, float(c), 1 / mean, s * n, s, n)
+          for p, c, s, n in zip(parts, chances, sizes, longest, strict=True)]
+
+
+def _draw(
+    rng: np.random.Generator, buckets: list[_Bucket], weight: np.ndarray
+) -> tuple[np.ndarray, tuple[int, int, int], float]:
+  """Rows of one batch, its shape, and the weight of each row's loss."""
+  own = buckets[rng.choice(len(buckets), p=[b.chance for b in buckets])]
+  p = weight[own.rows] / weight[own.rows].sum()
+  return rng.choice(own.rows, own.size, p=p), (own.tokens, own.size, own.length), own.share
+
+
+def _step(
+    optimizer: optax.GradientTransformation, batch_fn: BatchFn, alpha: float, state: _State,
+    params: Params, inputs: Any, teacher_log_probs: Array, share: Array,
+) -> tuple[_State, Array]:
+  """One optimizer step; the loss is KL to the teacher, summed with equal weights."""
+
+  def loss_fn(adapters):
+    log_probs = batch_fn(lora.merge(params, adapters, alpha), *inputs).log_probs
+    return share * kl(teacher_log_probs, log_probs).sum()
+
+  loss, grads = jax.value_and_grad(loss_fn)(state.adapters)
+  updates, opt_state = optimizer.update(grads, state.opt_state, state.adapters)
+  adapters = optax.apply_updates(state.adapters, updates)
+  return state._replace(step=state.step + 1, adapters=adapters, opt_state=opt_state), loss
+
+
+def _look(
+    state: _State, plan: language.Plan, score_fn: Callable, params: Params, alpha: float,
+    valid: Target, batch_tokens: int, loss: float,
+) -> _State:
+  """Records the losses, and keeps the adapters if they are the best so far."""
+  merged = jax.jit(lora.merge)(params, state.adapters, alpha)
+  order = np.argsort(plan.lengths[valid.row], kind="stable")
+  total = 0.0
+  length = -(-int(plan.lengths[valid.row].max()) // 8) * 8
+  size = max(batch_tokens // length, 1)
+  for start in range(0, len(order), size):
+    part = order[start : start + size]
+    filled = np.pad(part, (0, size - len(part)), mode="edge")
+    log_probs = score_fn(merged, *language.pack(plan, valid.row[filled], size * length, size,
+                                                length))[: len(part)]
+    to_teacher = kl(jnp.asarray(valid.teacher_log_probs[part]), log_probs)
+    total += float(valid.weight[part] @ np.asarray(to_teacher, np.float64))
+  better = total < float(state.best_kl)
+  at = int(state.points)
+  return state._replace(
+      best=jax.tree.map(jnp.copy, state.adapters) if better else state.best,
+      best_step=jnp.array(int(state.step) if better else int(state.best_step), jnp.int32),
+      best_kl=jnp.array(total if better else float(state.best_kl), jnp.float32),
+      points=state.points + 1,
+      train_loss=state.train_loss.at[at].set(loss),
+      valid_kl=state.valid_kl.at[at].set(total),
+  )
+
+
+def _point(state: _State, index: int, eval_every: int, steps: int) -> Point:
+  """The evaluation of that index."""
+  return Point(
+      step=min(index * eval_every, steps),
+      train_loss=float(np.asarray(state.train_loss)[index]) if index else None,
+      valid_kl=float(np.asarray(state.valid_kl)[index]),
+  )

@@ -1,0 +1,90 @@
+"""Low-rank adapters: a student that is the language model itself, with small changes of weights.
+
+Source: E. J. Hu et al., LoRA: Low-Rank Adaptation of Large Language Models (2021).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mezzanine_jax.base import Array, Params
+from mezzanine_jax.errors import InputError
+
+TARGETS = ("q", "k", "v", "out", "gate", "up", "down")
+
+
+def init_adapters(
+    params: Params, key: Array, *, rank: int = 8, targets: Sequence[str] = ("q", "k", "v", "out")
+) -> dict[str, dict[str, Array]]:
+  """Adapters that change nothing yet: A normal with variance 1 / in, B zero.
+
+  Args:
+    params: a language model's, see `models.transformer`.
+    key: PRNG key; consumed.
+    rank: r >= 1.
+    targets: which matrices of every layer are changed, out of `TARGETS`.
+
+  Returns:
+    target -> {"a": float32[layers, in, r], "b": float32[layers, r, out]}.
+
+  Raises:
+    InputError: a rank below 1, or a target that the model does not have.
+
+  Example:
+    >>> params = {"layers": {"q": {"kernel": jnp.ones((2, 4, 6))}}}
+    >>> adapters = init_adapters(params, jax.random.key(0), rank=1, targets=["q"])
+    >>> adapters["q"]["a"].shape, adapters["q"]["b"].shape
+    ((2, 4, 1), (2, 1, 6))
+  """
+  if isinstance(rank, bool) or not isinstance(rank, int | np.integer) or rank < 1:
+    raise InputError(f"rank must be an integer >= 1, got {rank!r}")
+  if not targets:
+    raise InputError(f"targets must name at least one of {', '.join(TARGETS)}")
+  layers, adapters = params["layers"], {}
+  for target, own in zip(targets, jax.random.split(key, len(targets)), strict=True):
+    if target not in TARGETS or target not in layers:
+      there = ", ".join(name for name in TARGETS if name in layers)
+      raise InputError(f"there is no matrix {target!r} to adapt; this model has {there}")
+    count, size_in, size_out = layers[target]["kernel"].shape
+    adapters[target] = {
+        "a": jax.random.normal(own, (count, size_in, rank)) / jnp.sqrt(size_in),
+        "b": jnp.zeros((count, rank, size_out)),
+    }
+  return adapters
+
+
+def merge(params: Params, adapters: dict[str, dict[str, Array]], alpha: float = 16.0) -> Params:
+  """The model with its adapters added in: W + (alpha / r) A B.
+
+  Differentiable in the adapters; matrices without one are shared with `params`, not copied.
+
+  Args:
+    params: the language model's.
+    adapters: see `init_adapters`.
+    alpha: the scale.
+
+  Returns:
+    Parameters of the same structure and dtypes.
+
+  Example:
+    >>> params = {"layers": {"q": {"kernel": jnp.ones((1, 2, 2))}}}
+    >>> adapters = {"q": {"a": jnp.ones((1, 2, 1)), "b": jnp.ones((1, 1, 2))}}
+    >>> merge(params, adapters, alpha=2.0)["layers"]["q"]["kernel"].tolist()
+    [[[3.0, 3.0], [3.0, 3.0]]]
+  """
+  layers = dict(params["layers"])
+  for target, own in adapters.items():
+    kernel = layers[target]["kernel"]
+    change = jnp.einsum("lir,lro->lio", own["a"], own["b"],
+                        precision=jax.lax.Precision.HIGHEST) * (alpha / own["a"].shape[-1])
+    layers[target] = {
+        **layers[target], "kernel": (kernel.astype(jnp.float32) + change).astype(kernel.dtype)}
+  return {**params, "layers": layers}
+
+
+def count(adapters: Any) -> int:
+  """How many numbers the adapters have."""
+  return sum(leaf.size for leaf in jax.tree.leaves(adapters))

@@ -1,0 +1,166 @@
+"""Adapters in the language model: they start at it, their gradients are right, they learn."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import byte_level_bpe
+
+from mezzanine_jax import designs, finetune, language, lora, scoring
+from mezzanine_jax.base import Example
+from mezzanine_jax.errors import InputError
+from mezzanine_jax.models.transformer import TransformerConfig, init_params
+from mezzanine_jax.symmetries import segment_order
+
+SYMMETRY = segment_order()
+
+
+class Case:
+  """A tiny model, the plan of a few passages, and what the rows should be told."""
+
+  def __init__(self):
+    tokenizer = byte_level_bpe()
+    examples = [
+        Example(f"e{n}", {"passage": f"Anna owns {n} oaks. Tom lives in Oslo. The elm is {n}."},
+                None, f"e{n}") for n in range(8)]
+    prepared = language.prepare(
+        examples, tokenizer, template="Passage: {passage}\nAnswer:", evidence="passage",
+        choices=[" no", " yes it is"], max_tokens=128)
+    keys = designs.example_keys(jax.random.key(0), [e.id for e in examples])
+    self.plan = language.plan(prepared, tokenizer, SYMMETRY, keys, np.full(8, 3),
+                              batch_tokens=512, max_shapes=1)
+    self.config = TransformerConfig(
+        vocab_size=tokenizer.get_vocab_size(), width=16, num_layers=2, num_heads=2,
+        num_kv_heads=1, head_dim=8, mlp_width=32, max_positions=256,
+        rope_frequencies=(1.0, 0.1, 0.01, 0.001))
+    # Ten times the usual deviation: answers that differ between texts.
+    self.params = jax.tree.map(lambda a: 10 * a if a.ndim > 1 else a,
+                               init_params(self.config, jax.random.key(1)))
+    self.batch_fn = scoring.view_rows_scorer(
+        scoring.rows_scorer(self.config, remat=True), SYMMETRY)
+    odd = np.arange(8) % 2
+    self.teacher = np.log(np.where(odd[:, None], [0.9, 0.1], [0.2, 0.8])).astype(np.float32)
+    self.adapters = lora.init_adapters(self.params, jax.random.key(2), rank=2)
+
+  def targets(self, examples, views="all"):
+    return finetune.targets(self.plan, self.teacher, np.array(examples), views)
+
+  def train(self, valid=(6, 7), **settings):
+    settings = {"steps": 30, "eval_every": 10, "batch_tokens": 256, "learning_rate": 1e-2,
+                **settings}
+    return finetune.finetune(
+        self.plan, self.batch_fn, self.params, self.adapters, self.targets(range(6)),
+        self.targets(valid), **settings)
+
+  def kl(self, params, target):
+    inputs = language.pack(self.plan, target.row, 64 * len(target.row), len(target.row), 64)
+    log_probs = np.asarray(self.batch_fn(params, *inputs).log_probs, np.float64)
+    teacher = np.asarray(target.teacher_log_probs, np.float64)
+    return float(target.weight @ (np.exp(teacher) * (teacher - log_probs)).sum(1))
+
+
+@pytest.fixture(scope="module")
+def case():
+  return Case()
+
+
+def test_new_adapters_are_the_model_itself(case):
+  merged = lora.merge(case.params, case.adapters)
+  jax.tree.map(np.testing.assert_array_equal, merged, case.params)
+  assert merged["embed"] is case.params["embed"]
+  assert lora.count(case.adapters) == 2 * 2 * (4 * 16 + (16 + 8 + 8 + 16))
+
+
+def test_gradient_is_that_of_forward_mode_and_of_no_remat(case):
+  target = case.targets(range(3))
+  adapters = jax.tree.map(
+      lambda a: jax.random.normal(jax.random.key(a.size), a.shape) * 0.1, case.adapters)
+  inputs = language.pack(case.plan, target.row, 64 * len(target.row), len(target.row), 64)
+  plain = scoring.view_rows_scorer(scoring.rows_scorer(case.config), SYMMETRY)
+
+  def loss(batch_fn, adapters):
+    log_probs = batch_fn(lora.merge(case.params, adapters), *inputs).log_probs
+    return -(jnp.exp(target.teacher_log_probs) * log_probs).sum()
+
+  value_and_grad = jax.jit(jax.value_and_grad(loss, argnums=1), static_argnums=0)
+  _, grads = value_and_grad(case.batch_fn, adapters)
+  _, other = value_and_grad(plain, adapters)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), grads, other)
+  direction = jax.tree.map(
+      lambda a: jax.random.normal(jax.random.key(a.size + 1), a.shape), adapters)
+  slope = sum(jax.tree.leaves(jax.tree.map(lambda g, d: (g * d).sum(), grads, direction)))
+  forward = jax.jit(lambda a, d: jax.jvp(lambda a: loss(plain, a), (a,), (d,))[1])
+  assert float(slope) == pytest.approx(float(forward(adapters, direction)), rel=1e-3)
+  assert abs(float(slope)) > 1e-2
+
+
+def test_training_brings_unseen_rows_nearer_and_its_figures_are_true(case):
+  found = case.train()
+  assert [p.step for p in found.history] == [0, 10, 20, 30] and found.best_step > 0
+  valid = case.targets((6, 7))
+  start, best = found.history[0].valid_kl, min(p.valid_kl for p in found.history)
+  assert start == pytest.approx(case.kl(case.params, valid), rel=1e-4)
+  merged = lora.merge(case.params, found.adapters)
+  assert case.kl(merged, valid) == pytest.approx(best, rel=1e-3)
+  assert best < 0.8 * start
+
+
+def test_the_same_training_goes_on_where_it_stopped(case, tmp_path):
+  whole = case.train()
+
+  class Stop(Exception):
+    pass
+
+  def stop(point):
+    if point.step == 20:
+      raise Stop
+
+  with pytest.raises(Stop):
+    case.train(checkpoint_dir=tmp_path, checkpoint_seconds=0.0, progress=stop)
+  steps = []
+  resumed = case.train(checkpoint_dir=tmp_path, checkpoint_seconds=0.0, advance=steps.append)
+  assert steps[0] == 10  # what the checkpoint holds
+  jax.tree.map(np.testing.assert_array_equal, resumed.adapters, whole.adapters)
+  assert resumed.history == whole.history
+
+
+def test_targets_hold_every_view_by_its_weight(case):
+  target = case.targets((2, 5))
+  np.testing.assert_allclose(target.weight.sum(), 1)
+  owners = case.plan.rows.example[target.row]
+  np.testing.assert_allclose([target.weight[owners == n].sum() for n in (2, 5)], 0.5)
+  np.testing.assert_array_equal(target.teacher_log_probs, case.teacher[owners])
+  canonical = case.targets((2, 5), "canonical")
+  np.testing.assert_array_equal(canonical.row, case.plan.rows.canonical_row[[2, 5]])
+
+
+def test_rows_of_all_lengths_count_by_their_weight():
+  lengths, weight = np.array([10, 100, 20, 200, 30, 150]), np.full(6, 1 / 6)
+  buckets = finetune._buckets(lengths, weight, 256)
+  rng = np.random.default_rng(0)
+  count = np.zeros(6)
+  for _ in range(4000):
+    chosen, (tokens, size, length), share = finetune._draw(rng, buckets, weight)
+    assert tokens == size * length >= lengths[chosen].sum() and lengths[chosen].max() <= length
+    np.add.at(count, chosen, share)
+  np.testing.assert_allclose(count / 4000, weight, atol=0.02)
+
+
+@pytest.mark.parametrize(("settings", "says"), [
+    ({"steps": 0}, "steps must be >= 1"),
+    ({"learning_rate": 0.0}, "learning_rate must be > 0"),
+    ({"learning_rate": 1e30}, "not finite at step 10: lower learning_rate"),
+])
+def test_what_cannot_be_trained_is_refused(case, settings, says):
+  with pytest.raises(InputError, match=says):
+    case.train(**settings)
+
+
+@pytest.mark.parametrize(("settings", "says"), [
+    ({"rank": 0}, "rank must be an integer >= 1"),
+    ({"targets": ("query",)}, "no matrix 'query' to adapt; this model has q, k, v, out, gate"),
+    ({"targets": ()}, "targets must name at least one"),
+])
+def test_adapters_that_cannot_be_made_are_refused(case, settings, says):
+  with pytest.raises(InputError, match=says):
+    lora.init_adapters(case.params, jax.random.key(0), **settings)
