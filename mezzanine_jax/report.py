@@ -77,12 +77,10 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
   table = Table(title=None, box=None, pad_edge=False, header_style="bold", padding=(0, 1))
   for column in ("", "accuracy", "NLL", "gap", "flips", "distance", "fidelity"):
     table.add_column(column, justify="left" if not column else "right", no_wrap=True)
-  for name, block in [*models.items()][:1] + [("teacher", None)] + [*models.items()][1:]:
-    label = f"teacher, K={results['config']['k_test']}" if block is None else _name(results, name)
-    block = results["teacher"] if block is None else block
+  for label, block in [*models.items()][:1] + _teachers(results) + [*models.items()][1:]:
     gap = block.get("gap_movable", {})
     table.add_row(
-        label, pm(block, "accuracy"), pm(block, "nll"), pm(gap, "pairwise_tv"),
+        _name(results, label), pm(block, "accuracy"), pm(block, "nll"), pm(gap, "pairwise_tv"),
         pm(gap, "flip_rate", 2), pm(block, "tv_to_teacher_movable"), pm(block, "fidelity"),
     )
   data, test = results["data"], results["data"]["test"]
@@ -92,7 +90,8 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
       f"\n{test['examples']} test examples, {test['movable']} of which can move: gap (pairwise"
       " TV), flips, distance to the teacher (TV) and fidelity are over these. ± is one standard"
       " error, clustered by passage. Fidelity: distance of the one pass to the teacher over the"
-      f" {who}'s own, 1 is no nearer than asking the {who} once. Controls: the constant always"
+      f" {who}'s own, 1 is no nearer than asking the {who} once; a teacher of K views is still off"
+      " by the luck of the draw. Controls: the constant always"
       " answers"
       " the mean teacher, the shuffled one learned from other examples' targets.\n"
   )
@@ -134,6 +133,13 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
   )
   # A path that is cut cannot be copied.
   console.print(f"results.json and diagnostics.png are in {out}", soft_wrap=True)
+
+
+def _teachers(results: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+  """The teachers of 2, 4, 8, ... views, by what they are called."""
+  found = [row for row in results.get("teacher_by_views", []) if row["views"] > 1]
+  found = found or [{"views": results["config"]["k_test"]} | results["teacher"]]
+  return [(f"teacher, K={row['views']}", row) for row in found]
 
 
 def noise_text(block: Mapping[str, float]) -> str:
@@ -193,7 +199,7 @@ def subject(results: Mapping[str, Any]) -> str:
 def _name(results: Mapping[str, Any], model: str) -> str:
   """What a model of the results is called."""
   who = results.get("who", "LM")
-  return who if model == "baseline" and who != "LM" else NAMES[model]
+  return who if model == "baseline" and who != "LM" else NAMES.get(model, model)
 
 
 def _models(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
