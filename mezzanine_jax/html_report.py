@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mezzanine_jax import finished, html_figures
+from mezzanine_jax import finished, html_figures, report
 from mezzanine_jax.finished import Run, Value
 
 PAGE = "report.html"
@@ -97,18 +97,28 @@ def _run(run: Run, several: bool) -> dict[str, Any]:
 
 def _table(runs: Sequence[Run]) -> dict[str, Any]:
   """The main table: a row a model, with intervals."""
-  rows = [(run, model, block) for run in runs
-          for model, block in finished.models(run.results).items()]
-  paths = [path for path in finished.MAIN if any(finished.value(b, path) for *_, b in rows)]
+  rows = [(run, *row) for run in runs for row in _rows(run.results)]
+  paths = [path for path in finished.MAIN
+           if any(finished.value(block, path) for *_, block in rows)]
   return {
       "columns": [(finished.label(path), finished.meaning(path)) for path in paths],
       "rows": [
-          {"letter": run.letter, "first": model == "baseline",
-           "name": finished.model_name(run.results, model),
+          {"letter": run.letter, "first": first, "name": name,
            "cells": [_cell(finished.value(block, path)) for path in paths]}
-          for run, model, block in rows
+          for run, first, name, block in rows
       ],
   }
+
+
+def _rows(results: Mapping[str, Any]) -> list[tuple[bool, str, Mapping[str, Any]]]:
+  """Whether it is the first, name and block of every model; teachers of fewer views among them."""
+  out = []
+  for model, block in finished.models(results).items():
+    if model == "teacher":
+      out += [(False, name, row) for name, row in report.teachers(results)]
+    else:
+      out.append((model == "baseline", finished.model_name(results, model), block))
+  return out
 
 
 def _cell(found: Value | None) -> dict[str, str] | None:

@@ -77,7 +77,7 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
   table = Table(title=None, box=None, pad_edge=False, header_style="bold", padding=(0, 1))
   for column in ("", "accuracy", "NLL", "gap", "flips", "distance", "fidelity"):
     table.add_column(column, justify="left" if not column else "right", no_wrap=True)
-  for label, block in [*models.items()][:1] + _teachers(results) + [*models.items()][1:]:
+  for label, block in [*models.items()][:1] + teachers(results) + [*models.items()][1:]:
     gap = block.get("gap_movable", {})
     table.add_row(
         _name(results, label), pm(block, "accuracy"), pm(block, "nll"), pm(gap, "pairwise_tv"),
@@ -135,7 +135,7 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
   console.print(f"results.json and diagnostics.png are in {out}", soft_wrap=True)
 
 
-def _teachers(results: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+def teachers(results: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
   """The teachers of 2, 4, 8, ... views, by what they are called."""
   found = [row for row in results.get("teacher_by_views", []) if row["views"] > 1]
   found = found or [{"views": results["config"]["k_test"]} | results["teacher"]]

@@ -1,5 +1,6 @@
 """The figures of a data set: hand-computed cases, edges, the verdict, the gap against K."""
 
+import itertools
 import math
 
 import jax
@@ -286,3 +287,26 @@ def test_the_gap_from_fewer_views_is_the_same_gap():
   # Two draws are each half their distance from their mean: two views are two views.
   two = evaluation.gap_by_views(lm._replace(orbit_size=np.full(400, INF, np.float32)), names, 0)[0]
   assert two["tv_to_mean_plugin"] == pytest.approx(two["pairwise_tv"] / 2, rel=1e-5)
+
+
+def test_a_teacher_of_fewer_views_is_as_far_as_all_subsets_say():
+  rng = np.random.default_rng(0)
+  n, m = 5, 6
+  probs = rng.dirichlet([2.0, 3.0], (n, m)).astype(np.float32)
+  lm = evaluation.Beliefs(
+      jnp.log(probs), jnp.log(jnp.full((n, m), 1 / m)), jnp.full(n, float(m)),
+      jnp.log(probs[:, 0]), jnp.asarray(np.arange(m) == 0)[None].repeat(n, 0))
+  labels, names = np.array([0, 1, 0, 1, -1]), [f"c{i}" for i in range(n)]
+  rows = evaluation.teacher_by_views(lm, labels, names, 0)
+  assert [row["views"] for row in rows] == [1, 2, 4, 6]
+  mean = probs.astype(np.float64).mean(1)
+  single = ((probs[:, 0] - mean) ** 2).sum()
+  for row in rows:
+    subsets = list(itertools.combinations(range(m), row["views"]))
+    far = np.mean([((probs[:, list(s)].mean(1) - mean) ** 2).sum() for s in subsets])
+    assert row["fidelity"] == pytest.approx(np.sqrt(far / single), rel=1e-3, abs=1e-3)
+  right = (mean.argmax(1) == labels)[:4].mean()
+  assert rows[-1]["accuracy"] == pytest.approx(right)
+  assert rows[-1]["fidelity"] == 0
+  still = lm._replace(orbit_size=jnp.ones(n), log_weights=jnp.log(jnp.eye(m)[:1].repeat(n, 0)))
+  assert "fidelity" not in evaluation.teacher_by_views(still, labels, names, 0)[0]

@@ -126,3 +126,27 @@ def test_make_student_is_the_factory():
 def test_wrong_settings_are_named(name, settings, message):
   with pytest.raises(InputError, match=message):
     students.make_student(name, **settings)
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_a_residual_starts_at_the_model_and_adds_a_head_to_it(depth):
+  student = students.residual(3, hidden=4, depth=depth)
+  inputs = inputs_of(np.array([0.5, -1.0], np.float32))
+  params = jax.jit(student.init)(KEY, inputs)
+  np.testing.assert_allclose(student.apply(params, inputs), inputs["log_probs"], atol=1e-6)
+  params = randomized(params)
+  head = students.mlp_head(3, hidden=4) if depth else students.linear_head(3)
+  same = {**params, "params": {k: v for k, v in params["params"].items() if k != "sharpness"}}
+  logits = params["params"]["sharpness"] * inputs["log_probs"] + head.apply(same, inputs)
+  np.testing.assert_allclose(
+    student.apply(params, inputs), jax.nn.log_softmax(logits), rtol=1e-5, atol=1e-5)
+
+
+def test_a_residual_has_finite_gradients_where_the_model_rules_a_choice_out():
+  student = students.residual(3, depth=0)
+  inputs = {"features": jnp.ones(2), "log_probs": jnp.log(jnp.array([0.0, 0.25, 0.75]))}
+  params = student.init(KEY, inputs)
+  loss = lambda p: -student.apply({**params, "params": p}, inputs)[2]
+  value, grads = jax.value_and_grad(loss)(params["params"])
+  assert np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
+  np.testing.assert_allclose(jnp.exp(student.apply(params, inputs)), [0, 0.25, 0.75], atol=1e-6)
