@@ -113,6 +113,23 @@ def read(store: Store, name: str) -> np.ndarray:
   return np.asarray(store.arrays[name].read().result())
 
 
+def read_array(path: str | pathlib.Path, name: str) -> np.ndarray:
+  """One array of a store that is only read, whole.
+
+  Args:
+    path: the store's folder.
+    name: of the array.
+
+  Raises:
+    InputError: if there is no such array, or it cannot be read.
+  """
+  try:
+    return np.asarray(_open(pathlib.Path(path) / name, open=True).read().result())
+  except (ValueError, OSError) as error:  # what tensorstore raises
+    reason = str(error).split(" [")[0]
+    raise InputError(f"{name!r} cannot be read from the store {str(path)!r}: {reason}") from error
+
+
 def write_text(path: str | pathlib.Path, text: str) -> None:
   """Writes a file whole or not at all: beside its place first, then renamed into it."""
   path = pathlib.Path(path)

@@ -1,0 +1,54 @@
+"""The benchmark of students: its figures are those of the run, its table fits a terminal."""
+
+import importlib.util
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+from mezzanine_jax.recipes import hf_llm_hiddenstate_order_distill as recipe
+
+FOLDER = pathlib.Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def fidelity():
+  spec = importlib.util.spec_from_file_location("fidelity", FOLDER / "fidelity.py")
+  module = importlib.util.module_from_spec(spec)
+  sys.modules["fidelity"] = module
+  spec.loader.exec_module(module)
+  module.GRID = module.GRID[:1]  # every setting of every student is a program to compile
+  every = module.contenders
+  module.contenders = lambda table: every(table)[::6]
+  return module
+
+
+@pytest.fixture(scope="module")
+def run(tiny_lm, tmp_path_factory):
+  out = tmp_path_factory.mktemp("fidelity") / "run"
+  results = recipe.run(recipe.Config(
+      world="evidence_qa", dataset="evidence_qa", lm_name=tiny_lm, n_train=12, n_test=6, k_train=2,
+      k_test=3, steps=20, eval_every=5, batch_size=8, hidden=8, max_shapes=2, batch_tokens=512,
+      embed_layer="1,-1", embed_mode="last_mean"), out)
+  return out, results
+
+
+def test_the_table_has_the_students_and_the_runs_own_figures(fidelity, run, tmp_path, capsys):
+  out, of_run = run
+  found = fidelity.main(["--run", str(out), "--seeds", "2", "--steps", "30", "--lora-steps", "2",
+                         "--lora-valid", "2", "--curve", "4,8", "--json", str(tmp_path / "f.json")])
+  first, *others = found["students"]
+  assert first["fidelity"] == pytest.approx(1) and first["gap_ratio"] == pytest.approx(1)
+  assert first["pairwise_tv"] == pytest.approx(
+      of_run["baseline"]["gap_movable"]["pairwise_tv"], rel=1e-5)
+  assert first["tv_to_teacher"] == pytest.approx(
+      of_run["baseline"]["tv_to_teacher_movable"], rel=1e-5)
+  names = [own["student"] for own in others]
+  assert names[::2] == ["mlp, last", "mlp residual, all", "LoRA, rank 8"]
+  for own in others:
+    low, high = own["fidelity_interval"]
+    assert low <= own["fidelity"] <= high and np.isfinite(own["pairwise_tv"])
+  assert [own["passages"] for own in others[:4]] == [4, 8, 4, 8] and others[0]["seeds"] == 2
+  lines = capsys.readouterr().out.splitlines()
+  assert max(map(len, lines)) <= 80 and (tmp_path / "f.json").is_file()
