@@ -118,8 +118,10 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
                       for name in ("baseline", "teacher", "student") if name in own)
     notes.add_row("note", f"accuracy on the {own['examples']} {part} test examples: {shown}")
   if results["student"].get("best_step") == 0:
-    notes.add_row("note", "the student is the untrained one, which answers uniformly: no later step"
-                  " was nearer the teacher on the held-out training passages")
+    start = (f"which is the {who} itself" if results["config"].get("student") == "residual"
+             else "which answers uniformly")
+    notes.add_row("note", f"the student is the untrained one, {start}: no later step was nearer the"
+                  " teacher on the held-out training passages")
   for message in data["notes"].get("messages", []):
     notes.add_row("note", message)
   odd = {k.replace("_", " "): v for k, v in data["prompts"].items() if v}

@@ -224,9 +224,9 @@ def standardize(student: Student, mean: Array, std: Array) -> Student:
   return Student(init, student.apply)
 
 
-STUDENTS: dict[str, Callable[..., Student]] = {
-  "linear": linear_head, "mlp": mlp_head, "residual": residual,
-}
+# What answers from features alone, and what sees the model's own answer, too.
+HEADS: dict[str, Callable[..., Student]] = {"linear": linear_head, "mlp": mlp_head}
+STUDENTS: dict[str, Callable[..., Student]] = {**HEADS, "residual": residual}
 
 
 def make_student(

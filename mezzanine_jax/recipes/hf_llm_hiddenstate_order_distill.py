@@ -1,9 +1,9 @@
-"""Distill an LM's belief, averaged over views, into a head on its hidden states.
+"""Distill an LM's belief, averaged over views, into a student of its hidden states.
 
 1. Questions about passages, as prompts; the passage's sentences may change places.
 2. Every example's canonical prompt and K of its views go through the LM once each.
-3. The teacher is the mean belief over the views; a head on the hidden states learns it
-   from any one view.
+3. The teacher is the mean belief over the views; a student learns it from any one view: the
+   LM's own answer with a correction from the hidden states, or a head on these alone.
 4. On unseen passages: how far LM, student and two controls move over the views, and how
    far they are from the teacher.
 """
@@ -56,9 +56,11 @@ class Config(RunFields, TrainingFields, SymmetryFields, LmFields, WorldFields):
   embed_mode: str = option("last", "how they are pooled over the prompt", one_of=EMBED_MODES)
   features_dtype: str = option(
       "float32", "of the hidden states that are kept", one_of=FEATURES_DTYPES)
-  student: str = option("mlp", "the head", one_of=tuple(students.STUDENTS))
-  hidden: int = option(512, "width of the mlp's hidden layers", at_least=1)
-  depth: int = option(1, "hidden layers of the mlp", at_least=1)
+  student: str = option(
+      "residual", "a head on the hidden states (linear, mlp), or the LM's own answer and a"
+      " correction by such a head (residual)", one_of=tuple(students.STUDENTS))
+  hidden: int = option(512, "width of the hidden layers", at_least=1)
+  depth: int = option(1, "hidden layers; residual takes 0, too", at_least=0)
 
 
 def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Config(RunFields, TrainingFields, SymmetryFields, EncoderFields, WorldFiel
       " world's own")
   n_train: int = option(5000, "training examples, half of them for the base head", at_least=4)
   n_test: int = option(2000, "test examples", at_least=1)
-  student: str = option("mlp", "base head and student", one_of=tuple(students.STUDENTS))
+  student: str = option("mlp", "base head and student", one_of=tuple(students.HEADS))
   hidden: int = option(512, "width of the mlp's hidden layers", at_least=1)
   depth: int = option(1, "hidden layers of the mlp", at_least=1)
   student_views: str = option(
@@ -113,7 +113,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   del model  # training needs the room that the weights take
 
   features = store_lib.read(filled.store, "features")
-  settings = arguments_of(students.STUDENTS[config.student], dataclasses.asdict(config))
+  settings = arguments_of(students.HEADS[config.student], dataclasses.asdict(config))
   head = students.make_student(config.student, num_choices=num_choices, **settings)
   base, answer = _base(config, head, features, plan, data, num_choices, halves[0])
   base_rows = answer(features)

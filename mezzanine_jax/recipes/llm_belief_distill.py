@@ -65,7 +65,7 @@ class Config(RunFields, TrainingFields, SymmetryFields, LmFields, WorldFields):
       "sentence-transformers/all-MiniLM-L6-v2",
       "encoder_head: hub id, local folder, or pkg:NAME of the frozen encoder")
   pool: str = option("mean", "encoder_head: how hidden states are pooled", one_of=POOLS)
-  head: str = option("mlp", "encoder_head: the head", one_of=tuple(students.STUDENTS))
+  head: str = option("mlp", "encoder_head: the head", one_of=tuple(students.HEADS))
   hidden: int = option(256, "encoder_head: width of the mlp's hidden layers", at_least=1)
   depth: int = option(1, "encoder_head: hidden layers of the mlp", at_least=1)
   width: int = option(64, "transformer, embedding_bag: width", at_least=1)
@@ -221,7 +221,7 @@ def _encoder(config: Config, asked: experiment.Asked, plan: language.Plan, neede
 def _student_of(config: Config, vocab_size: int) -> tuple[str, dict[str, Any], dict[str, Any]]:
   """Name and settings of the student, and the factories that its name is one of."""
   if config.student == ENCODER_HEAD:
-    name, factories = config.head, students.STUDENTS
+    name, factories = config.head, students.HEADS
   else:
     name, factories = config.student, text_students.TEXT_STUDENTS
   fields = dataclasses.asdict(config) | {"vocab_size": vocab_size}
