@@ -65,7 +65,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   plan = experiment.plan_views(config, data, asked.prepared, lm.tokenizer, asked.symmetry)
   fingerprint = runs.fingerprint(
       NAME, config, model=lm.digest, data=data.world.digests, rows=language.digest(plan))
-  runs.begin(folder, fingerprint)
+  folder = runs.begin(folder, fingerprint)
   scored = experiment.score(
       folder, fingerprint, plan, _choices_only(experiment.lm_batch_fn(config, asked)), lm.params,
       [e.id for e in data.examples])
@@ -85,8 +85,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   predictions.write(folder.path / runs.PREDICTIONS, data.examples, {"baseline": beliefs})
   gap_report.diagnostics(
       results, beliefs, comparison.example_gaps(beliefs), folder.path / runs.DIAGNOSTICS)
-  # Last of all: where results.json stands, the run is finished.
-  return runs.write_json(folder.path / runs.RESULTS, results)
+  return runs.finish(folder, results)
 
 
 def _choices_only(batch_fn):
