@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from mezzanine_jax import finished
-from mezzanine_jax.evaluation import Z95, Beliefs
+from mezzanine_jax.clustered import Z95
+from mezzanine_jax.evaluation import Beliefs
 from mezzanine_jax.report import against_views, noise_text, pm, save, scatter, subject
 
 _COLOUR = "#4c78a8"

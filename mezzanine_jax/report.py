@@ -14,7 +14,8 @@ import jax
 import numpy as np
 
 import mezzanine_jax
-from mezzanine_jax.evaluation import Z95, Beliefs, teacher
+from mezzanine_jax.clustered import Z95
+from mezzanine_jax.evaluation import Beliefs, teacher
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
 # What each model is called, and its colour in the pictures.
