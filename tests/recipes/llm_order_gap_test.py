@@ -8,7 +8,7 @@ import pytest
 import reported
 import tokenizers
 
-from mezzanine_jax import cli, predictions, store
+from mezzanine_jax import cli, gap_report, predictions, report, store
 from mezzanine_jax.recipes import llm_order_gap as recipe
 
 SIZES = {"n_test": 6, "k_test": 3, "max_shapes": 1, "batch_tokens": 512}
@@ -59,7 +59,7 @@ def test_the_examples_that_move_most_have_two_orders_of_one_text(finished):
       assert example["beliefs"][view["view"]] == view["probabilities"]
 
 
-def test_options_change_places_and_beliefs_follow_them(tiny_lm, options, tmp_path):
+def test_options_change_places_and_beliefs_follow_them(tiny_lm, options, tmp_path, capsys):
   config = recipe.Config(world="multiple_choice", dataset=options, lm_name=tiny_lm, n_train=4,
                          n_test=4, k_test=6, symmetry="option_order", batch_tokens=512)
   results = recipe.run(config, tmp_path / "out")
@@ -82,6 +82,10 @@ def test_options_change_places_and_beliefs_follow_them(tiny_lm, options, tmp_pat
   kept = predictions.read(tmp_path / "out" / "predictions.json")
   right = (kept["probabilities"]["baseline"] / prior).argmax(1) == kept["label"]
   assert results["baseline"]["pride_accuracy"] == pytest.approx(right.mean())
+  assert "PriDe" in reported.check_run(tmp_path / "out").text
+  gap_report.show(results, tmp_path / "out")
+  shown = capsys.readouterr().out
+  assert "POSIX" in shown and report.pm(results["baseline"], "pride_accuracy") in shown
 
 
 def test_posix_is_that_of_the_rows_on_disk(finished, tiny_lm):
@@ -122,4 +126,4 @@ def test_it_can_be_reported(finished):
   assert reported.pictures(page) == [
       "Every example that can move", "Gap against the number of views",
       "Gap against the number of segments", "Reliability"]
-  assert "no student" in page.text
+  assert "no student" in page.text and "POSIX" in page.text and "PriDe" not in page.text
