@@ -45,7 +45,12 @@ setup(
     ],
     extras_require={
         "lm_eval": ["lm_eval>=0.4.13"],
-        "test": ["hypothesis", "pytest", "pytest-xdist", "scikit-learn", "sentencepiece"],
+        "tensorboard": ["tensorboardX>=2.6.3"],
+        "test": [
+            "hypothesis", "pytest", "pytest-xdist", "scikit-learn", "sentencepiece",
+            "tensorboardX>=2.6.3",
+        ],
+        "wandb": ["wandb>=0.19.10"],
     },
     entry_points={"console_scripts": ["mezzanine = mezzanine_jax.cli:main"]},
     classifiers=[

@@ -6,13 +6,17 @@ independent: their residuals are summed before they are squared. NaN values make
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mezzanine_jax.errors import InputError
 
+# Half the width of a 95% interval, in standard errors.
+Z95 = 1.96
+# Figures that are shares of something counted; those in a block have an interval of their own.
+RATES = ("accuracy", "batch_calibrated_accuracy", "pride_accuracy", "flip_rate", "any_flip")
 Clusters = Sequence[str] | Sequence[int] | np.ndarray
 
 
@@ -50,6 +54,72 @@ def mean_and_stderr(values_N: ArrayLike, clusters_N: Clusters) -> Estimate:
   """
   values_N = np.asarray(values_N, np.float64)
   return ratio_and_stderr(values_N, np.ones_like(values_N), clusters_N)
+
+
+def rate_interval(found: Estimate, num_clusters: int | None = None) -> list[float]:
+  """95% interval of a rate, inside [0, 1]: Wilson's for the effective number of examples.
+
+  n = p (1 - p) / se² independent examples would have the rate's clustered standard error, and
+
+    (p + z²/2n ± z √(se² + z²/4n²)) / (1 + z²/n),  z = 1.96.
+
+  For large n it is p ± z se. Where all clusters are alike (se = 0; no flips at all) each counts
+  as one example: 0 of G gives [0, z² / (G + z²)].
+
+  Args:
+    found: the rate and its clustered standard error.
+    num_clusters: G; None: not known, and a rate without error is its own interval.
+
+  Returns:
+    [low, high]; NaN where the standard error is.
+
+  Example:
+    >>> [round(end, 3) for end in rate_interval(Estimate(0.99, 0.01))]
+    [0.945, 0.998]
+    >>> [round(end, 3) for end in rate_interval(Estimate(0.0, 0.0), 100)]
+    [0.0, 0.037]
+
+  Source: E. B. Wilson, JASA 22 (1927); with the effective number, C. Franco et al., Comparative
+  Study of Confidence Intervals for Proportions in Complex Sample Surveys, J. Survey Statistics
+  and Methodology 7 (2019).
+  """
+  rate, stderr = found
+  if math.isnan(stderr):
+    return [math.nan, math.nan]
+  if stderr > 0:
+    one_over_n = stderr**2 / (rate * (1 - rate)) if 0 < rate < 1 else math.inf
+  else:
+    one_over_n = 1 / num_clusters if num_clusters else 0.0
+  if math.isinf(one_over_n):  # no mean of numbers between 0 and 1
+    return [min(max(end, 0.0), 1.0) for end in (rate - Z95 * stderr, rate + Z95 * stderr)]
+  wide = Z95**2 * one_over_n
+  half = Z95 * math.sqrt(rate * (1 - rate) * one_over_n + wide * one_over_n / 4)
+  ends = ((rate + wide / 2 - half) / (1 + wide), (rate + wide / 2 + half) / (1 + wide))
+  return [min(max(end, 0.0), 1.0) for end in ends]  # off by rounding at most
+
+
+def block(values: Mapping[str, ArrayLike], clusters_N: Clusters) -> dict[str, Any]:
+  """Means with clustered standard errors, for the results: {NAME, NAME_stderr}.
+
+  Args:
+    values: name -> float[N]; a name of `RATES` has its `rate_interval` beside it, NAME_interval.
+    clusters_N: [N] names or numbers of the clusters.
+
+  Example:
+    >>> found = block({"accuracy": [1.0, 1.0], "nll": [0.5, 1.5]}, ["a", "b"])
+    >>> list(found)
+    ['accuracy', 'accuracy_stderr', 'accuracy_interval', 'nll', 'nll_stderr']
+  """
+  number, out = len(np.unique(np.asarray(clusters_N))), {}
+  for name, values_N in values.items():
+    out |= figure(name, mean_and_stderr(values_N, clusters_N), number)
+  return out
+
+
+def figure(name: str, found: Estimate, num_clusters: int) -> dict[str, Any]:
+  """An estimate for the results, see `block`."""
+  out = {name: found.value, f"{name}_stderr": found.stderr}
+  return out | {f"{name}_interval": rate_interval(found, num_clusters)} if name in RATES else out
 
 
 def paired_difference(a_N: ArrayLike, b_N: ArrayLike, clusters_N: Clusters) -> Estimate:
@@ -185,7 +255,7 @@ def summarise(
     clusters_N: [N] names or numbers of the clusters.
 
   Returns:
-    {"all": {"NAME": mean, "NAME_stderr": stderr, …}, "movable": {…}}.
+    {"all": {"NAME": mean, "NAME_stderr": stderr, …}, "movable": {…}}; see `block`.
 
   Example:
     >>> parts = summarise({"pairwise_tv": [0.0, 0.2, 0.4]}, [False, True, True], ["a", "b", "c"])
@@ -194,10 +264,8 @@ def summarise(
   """
   parts = {}
   for part, chosen_N in (("all", None), ("movable", movable_N)):
-    parts[part] = {}
-    for name, values_N in figures.items():
-      mean, stderr = mean_and_stderr(*_choose(chosen_N, values_N, clusters_N))
-      parts[part] |= {name: mean, f"{name}_stderr": stderr}
+    (names,) = _choose(chosen_N, clusters_N)
+    parts[part] = block({n: _choose(chosen_N, v)[0] for n, v in figures.items()}, names)
   return parts
 
 

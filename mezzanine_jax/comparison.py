@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mezzanine_jax import clustered, evaluation, quality, variances
+from mezzanine_jax import clustered, evaluation, published, quality, variances
 from mezzanine_jax.evaluation import Beliefs
 
 
@@ -113,6 +113,28 @@ def representation_block(
   return {"representation_gap": share.value, "representation_gap_stderr": share.stderr}
 
 
+def posix_blocks(
+    choice_log_probs_NxKxC: np.ndarray, choice_lengths_NxKxC: np.ndarray, log_weights: np.ndarray,
+    movable: np.ndarray, clusters: Sequence[str],
+) -> dict[str, dict[str, float]]:
+  """`posix` (see `published.posix`) of the views that were drawn, for the blocks of the gap.
+
+  Args:
+    choice_log_probs_NxKxC: float[N, K, C], over the whole vocabulary, aligned.
+    choice_lengths_NxKxC: int[N, K, C], tokens of the choices, aligned.
+    log_weights: float[N, K], -inf is padding.
+    movable: bool[N].
+    clusters: N names.
+
+  Returns:
+    `{"gap": {posix, posix_stderr}, "gap_movable": ...}`; an example of one view counts as 0.
+  """
+  found = jax.jit(jax.vmap(published.posix_of_choices))(
+      choice_log_probs_NxKxC, choice_lengths_NxKxC, np.isfinite(log_weights))
+  parts = clustered.summarise({"posix": np.asarray(found)}, movable, clusters)
+  return {"gap": parts["all"], "gap_movable": parts["movable"]}
+
+
 def movability_blocks(
     lm: Beliefs, models: Mapping[str, Beliefs], labels: np.ndarray, clusters: Sequence[str]
 ) -> dict[str, Any]:
@@ -149,8 +171,7 @@ def _one_pass(beliefs: Beliefs) -> Beliefs:
 
 def choice_mass_block(mass: np.ndarray, clusters: Sequence[str]) -> dict[str, float]:
   """How much of the model's belief in its whole vocabulary the choices hold, float[N] of it."""
-  mean, stderr = clustered.mean_and_stderr(mass, clusters)
-  return {"choice_mass": mean, "choice_mass_stderr": stderr}
+  return clustered.block({"choice_mass": mass}, clusters)
 
 
 def _figures(model: Beliefs, lm: Beliefs, labels: np.ndarray) -> evaluation.Figures:
@@ -178,10 +199,8 @@ def gap_by_segments(
     chosen = np.minimum(segments, most) == count
     row = {"segments": count, "or_more": bool((segments[chosen] > count).any()),
            "examples": int(chosen.sum())}
-    for name in ("pairwise_tv", "flip_rate"):
-      value, stderr = clustered.mean_and_stderr(getattr(own, name)[chosen], names[chosen])
-      row |= {name: value, f"{name}_stderr": stderr}
-    out.append(row)
+    shown = {name: getattr(own, name)[chosen] for name in ("pairwise_tv", "flip_rate")}
+    out.append(row | clustered.block(shown, names[chosen]))
   return out
 
 

@@ -30,8 +30,8 @@ def option(
     at_least: least number allowed.
     at_most: greatest number allowed.
     one_of: the strings allowed; empty means any.
-    runtime: whether it changes speed only, not the figures; such a field may differ when a run
-      is continued.
+    runtime: whether it changes speed or what is shown only, not the figures; such a field may
+      differ when a run is continued.
   """
   limits = {"at_least": at_least, "at_most": at_most, "one_of": tuple(one_of)}
   return dataclasses.field(default=default, metadata={"help": help, "runtime": runtime, **limits})

@@ -182,7 +182,8 @@ def run(
     batches: from `plan_batches`.
     store: where each field of the result is written, under the field's name.
     name_of: what to call a row in an error.
-    progress: called with the number of rows whenever some are done.
+    progress: called with the number of rows whenever some are done; of those that the store holds
+      already, once, before all others.
 
   Returns:
     How many rows were run now.
@@ -192,10 +193,12 @@ def run(
   """
   batch_fn = jax.jit(batch_fn)
   done = store_lib.done_rows(store)
+  is_held = [bool(done[b.start : b.stop].all()) for b in batches]
+  if any(is_held):
+    progress(sum(b.stop - b.start for b, held in zip(batches, is_held, strict=True) if held))
   ran, waiting = 0, None
-  for batch in batches:
-    if done[batch.start : batch.stop].all():
-      progress(batch.stop - batch.start)
+  for batch, held in zip(batches, is_held, strict=True):
+    if held:
       continue
     inputs = jax.device_put(inputs_of(batch))
     if waiting is not None and jax.default_backend() == "cpu":

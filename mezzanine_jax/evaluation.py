@@ -10,9 +10,6 @@ import numpy as np
 from mezzanine_jax import clustered, divergences, gap, metrics, variances
 from mezzanine_jax.base import Array
 
-# Half the width of a 95% interval, in standard errors.
-Z95 = 1.96
-
 
 class Beliefs(NamedTuple):
   """A model's predictions on the views of N examples.
@@ -141,7 +138,7 @@ def teacher_block(lm: Beliefs, labels: np.ndarray, clusters: Sequence[str]) -> d
   right = log_probs.argmax(1) == labels
   nll = -np.take_along_axis(log_probs, np.maximum(labels, 0)[:, None], 1)[:, 0]
   names = np.asarray(clusters)[known]
-  return _with_stderr({"accuracy": right[known], "nll": nll[known]}, names)
+  return clustered.block({"accuracy": right[known], "nll": nll[known]}, names)
 
 
 def model_block(
@@ -161,7 +158,7 @@ def model_block(
   """
   clusters = np.asarray(clusters)
   known = ~np.isnan(own.nll)
-  block = _with_stderr(
+  block = clustered.block(
       {"accuracy": own.accuracy[known], "nll": own.nll[known]}, clusters[known]
   )
   parts = clustered.summarise({name: getattr(own, name) for name in GAP_FIGURES}, movable, clusters)
@@ -255,7 +252,7 @@ def gap_by_views(lm: Beliefs, clusters: Sequence[str], seed: int) -> list[dict[s
     # The others become padding: one shape, so that all K are one compiled function.
     moved = _first_views(lm, jnp.asarray(rank < k))
     shown = {n: getattr(moved, n) for n in ("pairwise_tv", "tv_to_mean_plugin")}
-    out.append({"views": k} | _with_stderr(shown, names))
+    out.append({"views": k} | clustered.block(shown, names))
   return out
 
 
@@ -356,12 +353,3 @@ def interval(found: clustered.Estimate, clusters: np.ndarray) -> list[float]:
 
     half = float(stats.t.ppf(0.975, max(number - 1, 1))) * found.stderr
   return [found.value - half, found.value + half]
-
-
-def _with_stderr(values: Mapping[str, Any], clusters: np.ndarray) -> dict[str, float]:
-  """name -> mean and name_stderr -> its clustered standard error."""
-  out = {}
-  for name, v in values.items():
-    mean, stderr = clustered.mean_and_stderr(v, clusters)
-    out |= {name: mean, f"{name}_stderr": stderr}
-  return out

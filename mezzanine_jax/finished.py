@@ -9,14 +9,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import mezzanine_jax
-from mezzanine_jax import predictions, report, runs
+from mezzanine_jax import clustered, predictions, report, runs
+from mezzanine_jax.clustered import Z95
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.evaluation import Z95
 
 # Where a figure lies in a model's block -> what it is called, and what it means.
 FIGURES = {
     "accuracy": ("accuracy", "share of right answers"),
     "batch_calibrated_accuracy": ("accuracy, calibrated", "after batch calibration"),
+    "pride_accuracy": ("accuracy, PriDe", "after the labels' prior is taken out"),
     "nll": ("NLL", "negative log-probability of the right answer, nats"),
     "brier": ("Brier", "mean squared error of the probabilities"),
     "ece": ("ECE", "expected calibration error"),
@@ -27,12 +28,14 @@ FIGURES = {
     "gap_movable.flip_rate": ("flips", "share of views with another answer than the canonical"),
     "gap_movable.any_flip": ("any flip", "share of examples with more than one answer"),
     "gap_movable.normalised": ("gap, normalised", "share of the variance that is between views"),
+    "gap_movable.posix": ("POSIX", "change of the answers' log-probability, nats a token"),
     "gap_movable.tv_to_mean": ("TV to the mean", "of a view, its bias at finite K reduced"),
     "gap_movable.tv_to_mean_plugin": ("TV to the mean, plug-in", "uncorrected"),
     "gap_movable.jensen_shannon": ("Jensen-Shannon", "between the views, nats"),
     "gap.pairwise_tv": ("gap, all examples", "those that cannot move count as 0"),
     "gap.flip_rate": ("flips, all examples", "those that cannot move count as 0"),
     "gap.any_flip": ("any flip, all examples", "those that cannot move count as 0"),
+    "gap.posix": ("POSIX, all examples", "those that cannot move count as 0"),
     "representation_gap": ("representation gap", "share of the features' variance between views"),
     "tv_to_teacher_movable": ("distance", "TV of the one pass to the teacher"),
     "kl_to_teacher_movable": ("KL to the teacher", "of the one pass, nats"),
@@ -135,6 +138,9 @@ def value(block: Mapping[str, Any], path: str) -> Value | None:
   own = block.get(f"{name}_interval")  # better than the normal one, where there is one
   if isinstance(own, list) and len(own) == 2 and all(map(_is_number, own)):
     return Value(found, stderr, (own[0], own[1]))
+  if name in clustered.RATES and 0 <= found <= 1:  # of a run that kept no intervals
+    return Value(found, stderr, tuple(
+        clustered.rate_interval(clustered.Estimate(found, stderr))))
   return Value(found, stderr, (found - Z95 * stderr, found + Z95 * stderr))
 
 

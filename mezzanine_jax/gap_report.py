@@ -7,8 +7,18 @@ from typing import Any
 import numpy as np
 
 from mezzanine_jax import finished
-from mezzanine_jax.evaluation import Z95, Beliefs
-from mezzanine_jax.report import against_views, noise_text, pm, save, scatter, subject
+from mezzanine_jax.clustered import Z95
+from mezzanine_jax.evaluation import Beliefs
+from mezzanine_jax.report import (
+    against_views,
+    noise_text,
+    pm,
+    quality_table,
+    save,
+    scatter,
+    spread_lines,
+    subject,
+)
 
 _COLOUR = "#4c78a8"
 _SHOWN = 3  # examples on the terminal; the page of `mezzanine report` has them all
@@ -39,6 +49,10 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
       " views. Flips: how often a view's answer is not the canonical view's. ± is one standard"
       " error, clustered by passage.\n"
   )
+  rows = {"LM, all examples": lm, f"mean of K={k} views": results["teacher"]}
+  if any("brier" in block for block in rows.values()):
+    console.print(quality_table(rows))
+    console.print()
   grown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
   for column in ("segments", "examples", "gap", "flips"):
     grown.add_column(column, justify="right", no_wrap=True)
@@ -53,7 +67,7 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
   mass = f"the choices hold {lm['choice_mass']:.1%} of the LM's belief in its whole vocabulary"
   odd = [f"{v} {name.replace('_', ' ')}" for name, v in results["data"]["prompts"].items() if v]
   floor = noise_text(results["noise_floor"])
-  for note in (mass, floor, *results["data"]["notes"].get("messages", []), *odd):
+  for note in (*spread_lines({"LM": lm}), mass, floor, *results["data"]["notes"].get("messages", []), *odd):
     console.print(f"note: {note}")
   cost = results["cost"]
   console.print(

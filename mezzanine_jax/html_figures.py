@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mezzanine_jax import finished
-from mezzanine_jax.evaluation import Z95
+from mezzanine_jax.clustered import Z95
 from mezzanine_jax.finished import Run
 from mezzanine_jax.metrics import NUM_BINS
 from mezzanine_jax.predictions import reliability
@@ -252,7 +252,8 @@ def _reliability(runs: Sequence[Run]) -> Picture | str:
     ax.axline((0, 0), slope=1, color=_INK, linewidth=0.8)
     for rows, name, style, colour in lines:
       x = [row["confidence"] for row in rows]
-      errors = [Z95 * np.nan_to_num(row["accuracy_stderr"]) for row in rows]
+      ends = np.array([row["accuracy_interval"] for row in rows]).reshape(-1, 2)
+      errors = np.nan_to_num(np.abs(ends - [[row["accuracy"]] for row in rows])).T
       ax.errorbar(x, [row["accuracy"] for row in rows], yerr=errors, fmt=style, markersize=5,
                   linewidth=1.2, capsize=2, color=colour, label=name)
       most = max((row["examples"] for row in rows), default=1)

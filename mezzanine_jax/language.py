@@ -277,6 +277,14 @@ def pack(
   return jax.tree.map(lambda a: a[which], plan.rows.elements), packed
 
 
+def choice_lengths(plan: Plan) -> np.ndarray:
+  """int32[R, C], tokens of every row's choices, as they stand in its prompt (not aligned)."""
+  rows = np.arange(len(plan.source))
+  parts = [plan.texts_of(rows[at : at + _CHUNK]).choice_lengths
+           for at in range(0, len(rows), _CHUNK)]
+  return np.concatenate(parts)
+
+
 def digest(plan: Plan) -> str:
   """SHA-256 over the tokens, the views and the order of the rows: what each row stands for."""
   state = hashlib.sha256()

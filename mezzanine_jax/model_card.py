@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mezzanine_jax import finished
+from mezzanine_jax import clustered, finished
 from mezzanine_jax.finished import Run, Value
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
@@ -77,9 +77,11 @@ def _card(run: Run) -> list[str]:
         for check in results["verdict"]]))
   parts += [
       "## Figures", _table([run]),
-      "± is one standard error, clustered by passage. Gap (total variation between two views),"
-      " flips, distance to the teacher and fidelity are over the examples that can move. Fidelity"
-      " below 1: the student's one pass is nearer the teacher than the baseline's.",
+      "± is one standard error, clustered by passage; behind rates (accuracy, flips) stands their"
+      " 95% interval (Wilson's, for as many independent examples as would have their standard"
+      " error). Gap (total variation between two views), flips, distance to the teacher and"
+      " fidelity are over the examples that can move. Fidelity below 1: the student's one pass is"
+      " nearer the teacher than the baseline's.",
       "## How it was made", _list([f"{name}: {shown}" for name, shown in finished.facts(results)]),
   ]
   if results["data"].get("template"):
@@ -112,7 +114,8 @@ def _table(runs: Sequence[Run]) -> str:
   """The main table, one row a model."""
   paths, rows = _rows(runs)
   lines = [["", *(finished.label(path) for path in paths)], ["---"] * (len(paths) + 1)]
-  lines += [[markdown(name), *(_pm(v, " ± ") for v in values)] for name, values in rows]
+  lines += [[markdown(name), *(_shown(p, v, " ± ") for p, v in zip(paths, values, strict=True))]
+            for name, values in rows]
   return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -122,7 +125,8 @@ def _latex(runs: Sequence[Run]) -> str:
   between = r" \pm "
   lines = ["% " + " & ".join(["model", *(finished.label(path) for path in paths)])]
   for name, values in rows:
-    cells = [f"${_pm(v, between)}$" if v else "" for v in values]
+    cells = [f"${_shown(path, v, between)}$" if v else ""
+             for path, v in zip(paths, values, strict=True)]
     lines.append(" & ".join([latex(name), *cells]) + r" \\")
   return "\n".join(lines)
 
@@ -141,10 +145,12 @@ def _rows(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, list[Value | 
   return paths, out
 
 
-def _pm(found: Value | None, between: str) -> str:
-  """A figure and its standard error."""
+def _shown(path: str, found: Value | None, between: str) -> str:
+  """A figure and its standard error; a rate and its interval."""
   if found is None:
     return ""
+  if path.split(".")[-1] in clustered.RATES and found.interval:
+    return "{} ({} to {})".format(*map(finished.number, (found.value, *found.interval)))
   error = "" if found.stderr is None else between + finished.number(found.stderr)
   return finished.number(found.value) + error
 

@@ -82,7 +82,8 @@ def reliability(
     bins: of confidence, between 0 and 1; empty ones are left out.
 
   Returns:
-    A list of {examples, confidence, accuracy, accuracy_stderr}, the least confident first.
+    A list of {examples, confidence, accuracy, accuracy_stderr, accuracy_interval}, the least
+    confident first.
 
   Example:
     >>> found = reliability(np.array([[0.95, 0.05], [0.8, 0.2], [0.75, 0.25]]),
@@ -101,9 +102,8 @@ def reliability(
   out = []
   for at in np.unique(which):
     chosen = which == at
-    accuracy, stderr = clustered.mean_and_stderr(right[chosen], clusters[chosen])
-    out.append({"examples": int(chosen.sum()), "confidence": float(confidence[chosen].mean()),
-                "accuracy": accuracy, "accuracy_stderr": stderr})
+    row = {"examples": int(chosen.sum()), "confidence": float(confidence[chosen].mean())}
+    out.append(row | clustered.block({"accuracy": right[chosen]}, clusters[chosen]))
   return out
 
 

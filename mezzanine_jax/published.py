@@ -31,7 +31,7 @@ def batch_calibrate(log_probs_NxC: Array, weights_N: Array | None = None) -> Arr
   return probs_NxC - jnp.average(probs_NxC, axis=0, weights=weights_N)
 
 
-def label_prior(label_log_probs_KxC: Array) -> Array:
+def label_prior(label_log_probs_KxC: Array, weights_K: Array | None = None) -> Array:
   """PriDe's prior of the labels: softmax_c (1/K) Σ_k log p_k(label c).
 
   Over the permutations of the options every option stands under every label equally often, so
@@ -39,7 +39,9 @@ def label_prior(label_log_probs_KxC: Array) -> Array:
 
   Args:
     label_log_probs_KxC: float[K, C], one question's log-probs by LABEL (A, B, ...), not aligned
-      to the options, over all permutations of the options or the C rotations.
+      to the options, over all permutations of the options or the C rotations; over independent
+      draws of them the labels' own is left in the mean of many questions.
+    weights_K: float[K], 0 where a view is padding; equal by default.
 
   Returns:
     float[C], log-probs. The prior of a data set is the mean of the probabilities over questions.
@@ -53,7 +55,7 @@ def label_prior(label_log_probs_KxC: Array) -> Array:
   Source: C. Zheng et al., Large Language Models Are Not Robust Multiple Choice Selectors, ICLR
   2024, section 4.
   """
-  return jax.nn.log_softmax(label_log_probs_KxC.mean(0))
+  return jax.nn.log_softmax(jnp.average(label_log_probs_KxC, axis=0, weights=weights_K))
 
 
 def remove_prior(log_probs_C: Array, log_prior_C: Array) -> Array:
@@ -75,16 +77,17 @@ def remove_prior(log_probs_C: Array, log_prior_C: Array) -> Array:
   return jax.nn.log_softmax(log_probs_C - log_prior_C)
 
 
-def posix(log_probs_KxK: Array, lengths_K: Array) -> Array:
+def posix(log_probs_KxK: Array, lengths_K: Array, is_view_K: Array | None = None) -> Array:
   """POSIX of one question: Σ_ij |log p(y_j|x_i) - log p(y_j|x_j)| / (L_j K (K-1)), nats a token.
 
   Args:
     log_probs_KxK: float[K, K]; [i, j] is the log-prob of the answer y_j (the one that is given
       on view j) on view i, over the whole vocabulary.
     lengths_K: int[K], tokens of each answer.
+    is_view_K: bool[K], False where a view is padding; all are views by default.
 
   Returns:
-    A scalar >= 0. The index of a data set is the mean over its questions.
+    A scalar >= 0; 0 for a single view. The index of a data set is the mean over its questions.
 
   Example:
     >>> import jax.numpy as jnp
@@ -94,17 +97,23 @@ def posix(log_probs_KxK: Array, lengths_K: Array) -> Array:
   Source: A. Chatterjee et al., POSIX: A Prompt Sensitivity Index For Large Language Models,
   Findings of EMNLP 2024.
   """
-  num = log_probs_KxK.shape[0]
+  if is_view_K is None:
+    is_view_K = jnp.ones(log_probs_KxK.shape[0], bool)
+  num = is_view_K.sum()
   moved_KxK = jnp.abs(log_probs_KxK - jnp.diagonal(log_probs_KxK)) / lengths_K
-  return moved_KxK.sum() / (num * (num - 1))
+  both_KxK = is_view_K[:, None] & is_view_K
+  return jnp.where(both_KxK, moved_KxK, 0.0).sum() / jnp.maximum(num * (num - 1), 1)
 
 
-def posix_of_choices(choice_log_probs_KxC: Array, choice_lengths_C: Array) -> Array:
+def posix_of_choices(
+    choice_log_probs_KxC: Array, choice_lengths: Array, is_view_K: Array | None = None
+) -> Array:
   """`posix` where the answer given on a view is the choice that is likeliest there.
 
   Args:
     choice_log_probs_KxC: float[K, C], `Scores.choice_log_probs` of K views, aligned.
-    choice_lengths_C: int[C], tokens of each choice.
+    choice_lengths: int[C], tokens of each choice; or int[K, C], on each view.
+    is_view_K: bool[K], False where a view is padding; all are views by default.
 
   Example:
     >>> import jax.numpy as jnp
@@ -113,4 +122,6 @@ def posix_of_choices(choice_log_probs_KxC: Array, choice_lengths_C: Array) -> Ar
     1.0
   """
   given_K = choice_log_probs_KxC.argmax(1)
-  return posix(choice_log_probs_KxC[:, given_K], choice_lengths_C[given_K])
+  lengths_KxC = jnp.broadcast_to(choice_lengths, choice_log_probs_KxC.shape)
+  lengths_K = jnp.take_along_axis(lengths_KxC, given_K[:, None], axis=1)[:, 0]
+  return posix(choice_log_probs_KxC[:, given_K], lengths_K, is_view_K)

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from mezzanine_jax import bootstrap, clustered, evaluation, metrics
+from mezzanine_jax import bootstrap, clustered, evaluation, metrics, published
 from mezzanine_jax.base import Array
 
 MEANS = ("accuracy", "nll", "brier", "entropy")
@@ -52,8 +53,7 @@ def measure(
   weights_NxK = np.exp(np.asarray(log_weights, np.float64))
   weights_NxK /= weights_NxK.sum(1, keepdims=True)  # they came as float32
   where = np.nonzero((weights_NxK > 0) & (labels >= 0)[:, None])
-  # Views are drawn from keys folded from the seed with names or small numbers.
-  key = jax.random.fold_in(jax.random.key(seed), 2**31)
+  key = _key(seed)
   out = {}
   for name, own in log_probs.items():
     own = np.asarray(own)
@@ -69,15 +69,14 @@ def measure(
 
 
 def block(quality: Quality) -> dict[str, float]:
-  """Every figure of a model with its standard error: `{name, name_stderr}`."""
-  out = {}
+  """Every figure of a model with its standard error, see `clustered.block`."""
+  out, number = {}, _labelled_clusters(quality)
   for name, own in quality.means.items():
     known = ~np.isnan(own)
-    out[name], out[f"{name}_stderr"] = clustered.mean_and_stderr(
-        own[known], quality.clusters[known])
+    out |= clustered.block({name: own[known]}, quality.clusters[known])
   for name, value in quality.sets.items():
-    out |= {name: value, f"{name}_stderr": bootstrap.stderr(
-        quality.resamples[name], _labelled_clusters(quality))}
+    error = bootstrap.stderr(quality.resamples[name], number)
+    out |= clustered.figure(name, clustered.Estimate(value, error), number)
   return out
 
 
@@ -102,6 +101,56 @@ def differences(a: Quality, b: Quality) -> dict[str, Any]:
     error = bootstrap.stderr(a.resamples[name] - b.resamples[name], _labelled_clusters(a))
     out |= _difference(name, clustered.Estimate(value - b.sets[name], error), labelled)
   return out
+
+
+def pride_block(
+    label_log_probs: Array, log_weights: Array, canonical: Array, labels: np.ndarray,
+    clusters: Sequence[str], seed: int,
+) -> dict[str, Any]:
+  """`pride_accuracy` and `label_prior`: PriDe's correction of the canonical view, and its prior.
+
+  The prior is the mean of `published.label_prior` over the examples with a known answer, and the
+  answer argmax_c p(c) / prior(c). Resamples have priors of their own.
+
+  Args:
+    label_log_probs: float[N, K, C], by LABEL (A, B, ...), not aligned to the options.
+    log_weights: float[N, K], -inf is padding.
+    canonical: float[N, C], on the canonical view, where option c stands under label c.
+    labels: int32[N], -1 where unknown.
+    clusters: N names.
+    seed: of the resamples.
+
+  Returns:
+    The accuracy as `clustered.figure` has it, and C probabilities; nothing where no answer is
+    known.
+  """
+  known = np.asarray(labels) >= 0
+  if not known.any():
+    return {}
+  names = np.asarray(clusters)[known]
+  priors_NxC = np.exp(jax.jit(jax.vmap(published.label_prior))(
+      np.asarray(label_log_probs)[known], np.exp(np.asarray(log_weights)[known])))
+  found, resamples = bootstrap.clustered_bootstrap(
+      _pride_accuracy, [priors_NxC, np.asarray(canonical)[known], np.asarray(labels)[known]],
+      np.ones(len(names)), names, _key(seed))
+  number = len(np.unique(names))
+  accuracy = clustered.Estimate(float(found), bootstrap.stderr(resamples, number))
+  return clustered.figure("pride_accuracy", accuracy, number) | {
+      "label_prior": priors_NxC.mean(0).tolist()}
+
+
+def _pride_accuracy(
+    priors_NxC: Array, log_probs_NxC: Array, labels_N: Array, weights_N: Array
+) -> Array:
+  """The accuracy after the mean prior is taken out."""
+  log_prior_C = jnp.log(jnp.average(priors_NxC, axis=0, weights=weights_N))
+  right_N = published.remove_prior(log_probs_NxC, log_prior_C).argmax(1) == labels_N
+  return (weights_N @ right_N) / weights_N.sum()
+
+
+def _key(seed: int) -> Array:
+  """Of the resamples: views are drawn from keys folded with names or small numbers."""
+  return jax.random.fold_in(jax.random.key(seed), 2**31)
 
 
 def _difference(name: str, found: clustered.Estimate, clusters: np.ndarray) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import jax
 import numpy as np
 
 import mezzanine_jax
-from mezzanine_jax.evaluation import Z95, Beliefs, teacher
+from mezzanine_jax.clustered import Z95
+from mezzanine_jax.evaluation import Beliefs, teacher
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
 # What each model is called, and its colour in the pictures.
@@ -95,6 +96,11 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
       " answers"
       " the mean teacher, the shuffled one learned from other examples' targets.\n"
   )
+  shown = {f"{who}, single view": results["baseline"], "teacher": results["teacher"],
+           "student": results["student"]}
+  if any("brier" in block for block in shown.values()):
+    console.print(quality_table(shown))
+    console.print()
   checks, notes = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
   checks.add_column(justify="right", min_width=6)
   checks.add_column()
@@ -111,6 +117,8 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
   if mass is not None:
     notes.add_row(
         "note", f"the choices hold {mass:.1%} of the LM's belief in its whole vocabulary")
+  for line in spread_lines({who: results["baseline"], "student": results["student"]}):
+    notes.add_row("note", line)
   if "noise_floor" in results:
     notes.add_row("note", noise_text(results["noise_floor"]))
   for part, own in results.get("by_movability", {}).items():
@@ -142,6 +150,51 @@ def teachers(results: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
   found = [row for row in results.get("teacher_by_views", []) if row["views"] > 1]
   found = found or [{"views": results["config"]["k_test"]} | results["teacher"]]
   return [(f"teacher, K={row['views']}", row) for row in found]
+
+
+def quality_table(blocks: Mapping[str, Mapping[str, Any]]) -> Any:
+  """A table of how good the answers are on the canonical view.
+
+  Args:
+    blocks: what each row is called -> a model's block of the results.
+
+  Returns:
+    A `rich` table, at most 80 columns wide.
+  """
+  from rich.table import Table
+
+  table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+  columns = {"Brier": "brier", "ECE": "ece", "AUROC": "auroc",
+             "calibrated": "batch_calibrated_accuracy", "entropy": "entropy"}
+  for column in ("", *columns):
+    table.add_column(column, justify="right" if column else "left", no_wrap=True)
+  for label, block in blocks.items():
+    table.add_row(label, *(pm(block, name) for name in columns.values()))
+  table.caption = "calibrated: accuracy after batch calibration; entropy in nats"
+  table.caption_justify, table.caption_style = "left", "none"
+  return table
+
+
+def spread_lines(blocks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+  """How the views of an example differ, beyond the main table: a line a figure that is known.
+
+  Args:
+    blocks: what each model is called -> its block of the results.
+  """
+  moved = {who: block.get("gap_movable", {}) for who, block in blocks.items()}
+  found = (
+      ("any flip, views of an example disagree", moved, "any_flip", ""),
+      ("normalised gap, share of the variance", moved, "normalised", ""),
+      ("representation gap, the same of features", blocks, "representation_gap", ""),
+      ("POSIX, change of the answers' log-probability", moved, "posix", " nats a token"),
+      ("PriDe, accuracy without the labels' prior", blocks, "pride_accuracy", ""),
+  )
+  out = []
+  for meaning, parts, name, unit in found:
+    known = [(who, pm(part, name)) for who, part in parts.items() if pm(part, name)]
+    if known:
+      out.append(f"{meaning}: " + ", ".join(f"{who} {text}" for who, text in known) + unit)
+  return out
 
 
 def noise_text(block: Mapping[str, float]) -> str:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import mezzanine_jax
 from mezzanine_jax import store as store_lib
+from mezzanine_jax import tracking
 from mezzanine_jax.errors import InputError
 
 CONFIG, RESULTS, STORE, STUDENT = "config.json", "results.json", "views.zarr", "student"
@@ -21,17 +22,19 @@ class Folder(NamedTuple):
     path: the folder; it need not exist yet.
     record: what `config.json` says or will say.
     results: the results of a finished run, else None.
+    tracker: where its figures are logged; nowhere until it is begun.
   """
 
   path: pathlib.Path
   record: dict[str, Any]
   results: dict[str, Any] | None
+  tracker: tracking.Tracker = tracking.NOWHERE
 
 
 def look(out: str | pathlib.Path, recipe: str, config: Any) -> Folder:
   """Looks whether a run may use the folder; writes nothing.
 
-  Fields of the configuration that change speed only may differ from those of a run that is
+  Fields of the configuration that change no figure may differ from those of a run that is
   continued.
 
   Args:
@@ -40,9 +43,11 @@ def look(out: str | pathlib.Path, recipe: str, config: Any) -> Folder:
     config: its configuration, a dataclass of `config.option` fields.
 
   Raises:
-    InputError: if the folder is a file, holds another run, or holds other files.
+    InputError: if the folder is a file, holds another run, or holds other files; or if `log_to`
+      names what cannot be logged to.
   """
   path = pathlib.Path(out)
+  tracking.check(getattr(config, "log_to", None))
   record = {"recipe": recipe, "config": dataclasses.asdict(config)}
   if path.exists() and not path.is_dir():
     raise InputError(f"--out {str(out)!r} is a file; give a folder")
@@ -99,7 +104,7 @@ def fingerprint(recipe: str, config: Any, **facts: Any) -> str:
 
   Args:
     recipe: the recipe's name.
-    config: its configuration; fields that change speed only do not count.
+    config: its configuration; fields that change no figure do not count.
     **facts: digests of the model, of the data, of the rows: whatever json can hold.
   """
   fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)
@@ -108,15 +113,19 @@ def fingerprint(recipe: str, config: Any, **facts: Any) -> str:
   return store_lib.fingerprint(facts)
 
 
-def begin(folder: Folder, fingerprint: str) -> None:
+def begin(folder: Folder, fingerprint: str) -> Folder:
   """Makes the folder and writes `config.json`, or checks that the data and weights are the same.
 
   Args:
     folder: from `look`.
     fingerprint: of everything that changes the numbers.
 
+  Returns:
+    The folder with its tracker, which `finish` closes.
+
   Raises:
-    InputError: if the folder's run had other data or weights, or the folder cannot be written.
+    InputError: if the folder's run had other data or weights, the folder cannot be written, or
+      what `log_to` names cannot be opened.
   """
   before = folder.record.get("fingerprint", fingerprint)
   if before != fingerprint:
@@ -129,6 +138,25 @@ def begin(folder: Folder, fingerprint: str) -> None:
     write_json(folder.path / CONFIG, folder.record | {"fingerprint": fingerprint})
   except OSError as error:
     raise InputError(f"--out {str(folder.path)!r} cannot be written: {error.strerror}") from error
+  config = folder.record["config"]
+  return folder._replace(tracker=tracking.start(
+      config.get("log_to"), folder.path, folder.record["recipe"], config))
+
+
+def finish(folder: Folder, results: Mapping[str, Any]) -> dict[str, Any]:
+  """Writes `results.json`, last of all: where it stands, the run is finished. Logs its figures.
+
+  Args:
+    folder: from `begin`.
+    results: of the run.
+
+  Returns:
+    What `results.json` holds.
+  """
+  shown = write_json(folder.path / RESULTS, results)
+  folder.tracker.scalars(tracking.figures(shown), None)
+  folder.tracker.close()
+  return shown
 
 
 def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,5 +191,5 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _is_runtime(config: Any, name: str) -> bool:
-  """Whether the field changes speed only."""
+  """Whether the field changes no figure."""
   return any(f.name == name and f.metadata["runtime"] for f in dataclasses.fields(config))

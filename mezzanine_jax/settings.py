@@ -133,7 +133,10 @@ class TrainingFields(_Checked):
 
 @dataclasses.dataclass(frozen=True)
 class RunFields(_Checked):
-  """What changes speed only; it may differ when a run is continued."""
+  """What changes no figure; it may differ when a run is continued."""
 
   batch_tokens: int = option(3072, "tokens of a batch of prompts", at_least=1, runtime=True)
   max_shapes: int = option(8, "most batch shapes compiled", at_least=1, runtime=True)
+  log_to: str | None = option(
+      None, "where figures are logged, too, as they come: tensorboard, wandb, or both with a comma"
+      " (none: nowhere)", runtime=True)

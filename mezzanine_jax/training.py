@@ -1,13 +1,12 @@
 """A student and its controls, trained side by side with progress bars."""
 
-import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from mezzanine_jax import distill, progress, students
+from mezzanine_jax import distill, progress, runs, students, tracking
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax.base import Array, Params
 
@@ -33,7 +32,7 @@ def train_with_controls(
     data: data_lib.DistillData,
     parts: tuple[np.ndarray, np.ndarray],
     config: Any,
-    checkpoint_dir: str | pathlib.Path,
+    folder: runs.Folder,
 ) -> Trained:
   """Trains the student, and its twin on shuffled targets.
 
@@ -44,7 +43,8 @@ def train_with_controls(
     data: the training examples with the teacher's answers.
     parts: indices of the examples to learn from and of those that choose the step.
     config: has the fields of `settings.TrainingFields`, and a seed.
-    checkpoint_dir: where the student is written.
+    folder: the run's, where the student is written, and whose tracker sees every look at the
+      validation part.
   """
   part_train, part_valid = parts
   data = data_lib.select(data, np.arange(len(part_train) + len(part_valid)))
@@ -55,15 +55,18 @@ def train_with_controls(
   keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 1), 3)
 
   result = train(
-      student, data, parts, config, keys[0], "training the student", str(checkpoint_dir))
+      student, data, parts, config, keys[0], "training the student",
+      logged(folder.tracker, "student"), str(folder.path / runs.STUDENT))
   shuffled = data_lib.shuffled_targets(keys[1], data)
-  control = train(student, shuffled, parts, config, keys[2], "training the control")
+  control = train(student, shuffled, parts, config, keys[2], "training the control",
+                  logged(folder.tracker, "controls.shuffled_targets"))
   return Trained(student.apply, result, control, data_lib.mean_teacher(data))
 
 
 def train(
     student: students.Student, data: data_lib.DistillData, parts: tuple[np.ndarray, np.ndarray],
-    config: Any, key: Array, title: str, checkpoint_dir: str | None = None,
+    config: Any, key: Array, title: str, seen: Callable[[distill.Point], None],
+    checkpoint_dir: str | None = None,
 ) -> distill.TrainResult:
   """`distill.train` by a configuration's fields, with a progress bar of that title.
 
@@ -74,6 +77,7 @@ def train(
     config: has the fields of `settings.TrainingFields`.
     key: PRNG key; consumed.
     title: of the progress bar.
+    seen: called with every new point of the history, see `logged`.
     checkpoint_dir: where the student is written, None for nowhere.
   """
   part_train, part_valid = parts
@@ -83,6 +87,7 @@ def train(
     def moved(point):
       advance(point.step - at[0])
       at[0] = point.step
+      seen(point)
 
     return distill.train(
         student, data_lib.select(data, part_train), data_lib.select(data, part_valid),
@@ -91,6 +96,25 @@ def train(
         hard_label_weight=config.hard_label_weight, eval_every=config.eval_every,
         checkpoint_dir=checkpoint_dir, progress=moved,
     )
+
+
+def logged(tracker: tracking.Tracker, model: str) -> Callable[[distill.Point], None]:
+  """Logs every new point of a history, as `MODEL.train_loss` and `MODEL.valid_kl`.
+
+  Args:
+    tracker: of the run.
+    model: the name of its block in the results, such as `student`.
+
+  Returns:
+    A function of a `distill.Point`.
+  """
+  def seen(point: distill.Point) -> None:
+    figures = point._asdict()
+    step = figures.pop("step")
+    known = {f"{model}.{name}": value for name, value in figures.items() if value is not None}
+    tracker.scalars(known, step)
+
+  return seen
 
 
 def predict(trained: Trained, inputs: students.Inputs) -> dict[str, np.ndarray]:

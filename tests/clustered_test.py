@@ -112,4 +112,52 @@ def test_summarise_counts_the_immovable_in_all_only():
   # Movable: clusters b and c leave residuals -0.2 and 0.2: 2/1 * 0.08 / 9.
   assert parts["movable"]["pairwise_tv_stderr"] == pytest.approx(0.4 / 3)
   none = clustered.summarise(gaps, np.zeros(4, bool), ["a", "b", "c", "c"])["movable"]
-  assert all(map(math.isnan, none.values()))
+  assert all(np.isnan(v).all() for v in none.values())
+
+
+@pytest.mark.parametrize("num", [5, 40, 1000])
+def test_the_interval_of_a_rate_is_wilsons(num):
+  """Independent examples: SciPy's, for the n whose standard error is the one given."""
+  for right in range(num + 1):
+    values = np.arange(num) < right
+    found = clustered.mean_and_stderr(values, range(num))
+    ends = clustered.rate_interval(found, num)
+    # n - 1 in the variance: 0 < right < n has so many effective examples less.
+    effective = num - 1 if 0 < right < num else num
+    rate, z = right / num, clustered.Z95
+    low, high = (((rate + z**2 / (2 * effective)) + sign * z * np.sqrt(
+        rate * (1 - rate) / effective + z**2 / (4 * effective**2))) / (1 + z**2 / effective)
+        for sign in (-1, 1))
+    np.testing.assert_allclose(ends, [low, high], atol=1e-9)
+    assert 0 <= ends[0] <= rate <= ends[1] <= 1
+  whole = scipy.stats.binomtest(num, num).proportion_ci(0.95, "wilson")
+  np.testing.assert_allclose(ends, [whole.low, whole.high], atol=1e-4)
+
+
+def test_the_interval_of_a_rate_covers_what_is_true():
+  """Clusters of 5 equal answers, a rate of 2%: the normal interval fails as often as not."""
+  rng, covered, normal = np.random.default_rng(0), 0, 0
+  for _ in range(400):
+    values = np.repeat(rng.random(60) < 0.02, 5)
+    found = clustered.mean_and_stderr(values, np.arange(300) // 5)
+    low, high = clustered.rate_interval(found, 60)
+    covered += low <= 0.02 <= high
+    normal += abs(found.value - 0.02) <= clustered.Z95 * found.stderr
+  assert covered / 400 > 0.92 and normal / 400 < 0.8
+
+
+def test_the_interval_of_many_examples_is_the_normal_one():
+  low, high = clustered.rate_interval(clustered.Estimate(0.4, 0.002), 60000)
+  np.testing.assert_allclose([low, high], [0.4 - 1.96 * 0.002, 0.4 + 1.96 * 0.002], atol=1e-5)
+
+
+def test_what_is_not_known_of_a_rate():
+  assert np.isnan(clustered.rate_interval(clustered.Estimate(0.5, math.nan), 1)).all()
+  assert clustered.rate_interval(clustered.Estimate(1.0, 0.0)) == [1.0, 1.0]
+  assert clustered.rate_interval(clustered.Estimate(1.0, 0.1), 9) == [pytest.approx(0.804), 1.0]
+
+
+def test_rates_alone_have_intervals_in_a_block():
+  found = clustered.block({"any_flip": [0, 0, 0], "pairwise_tv": [0.1, 0.2, 0.3]}, list("aab"))
+  assert found["any_flip_interval"] == [0, pytest.approx(1.96**2 / (2 + 1.96**2))]
+  assert "pairwise_tv_interval" not in found and found["pairwise_tv_stderr"] > 0

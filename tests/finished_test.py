@@ -40,3 +40,12 @@ def test_a_value_without_a_standard_error_has_no_interval():
   assert finished.value(block, "a") == finished.Value(1.0, None, None)
   assert finished.value(block, "b") is finished.value(block, "d") is None
   assert finished.value(block, "c").interval == pytest.approx((1.02, 2.98))
+
+
+def test_the_interval_of_a_rate_stays_inside():
+  block = {"accuracy": 0.99, "accuracy_stderr": 0.01, "nll": 0.01, "nll_stderr": 0.01}
+  low, high = finished.value(block, "accuracy").interval  # of a run that kept none
+  assert 0.9 < low < 0.97 and 0.99 < high < 1
+  assert finished.value(block, "nll").interval[0] < 0
+  kept = block | {"accuracy_interval": [0.5, 1.0]}
+  assert finished.value(kept, "accuracy").interval == (0.5, 1.0)

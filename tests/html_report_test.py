@@ -3,10 +3,11 @@
 import json
 
 import made_up_run
+import numpy as np
 import pytest
 import reported
 
-from mezzanine_jax import cli, html_report
+from mezzanine_jax import cli, clustered, finished, html_report, runs
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +149,16 @@ def test_bad_input_is_one_sentence(folders, tmp_path, monkeypatch, capsys, outs,
   error = capsys.readouterr().err
   assert message in error and error.startswith("mezzanine: ") and len(error.splitlines()) == 1
   assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_intervals_of_rates_stay_inside(tmp_path):
+  """Of a run in which all answers were right, and none flipped."""
+  results = made_up_run.write(tmp_path / "run")
+  sure = results["student"] | clustered.block({"accuracy": np.ones(12)}, range(12))
+  sure["gap_movable"] |= clustered.block({"flip_rate": np.zeros(12)}, range(12))
+  runs.write_json(tmp_path / "run" / "results.json", results | {"student": sure})
+  table = html_report._table(finished.read([tmp_path / "run"]))
+  names = [label for label, _ in table["columns"]]
+  row, = (r for r in table["rows"] if r["name"] == "student")
+  assert row["cells"][names.index("accuracy")] == {"value": "1.000", "interval": "0.757 to 1.000"}
+  assert row["cells"][names.index("flips")] == {"value": "0.000", "interval": "0.000 to 0.243"}

@@ -77,3 +77,18 @@ def test_cards_are_printed_or_written(tmp_path, capsys):
   assert cli.main(["report", *both, "--format", "md", "--to", str(tmp_path / "t.md")]) == 0
   text = (tmp_path / "t.md").read_text()
   assert text.startswith("# Runs side by side") and text.count(" \\\\\n") == 2 + 5
+
+
+def test_rates_have_intervals_inside_of_0_and_1(card):
+  """Accuracy and flips; an error of ± would reach beyond."""
+  rows = [[cell.strip() for cell in line.split("|")[1:-1]]
+          for line in _outside_code(card) if line.startswith("| ")]
+  header, rows = rows[0], rows[2:]
+  for name in ("accuracy", "flips"):
+    cells = [row[header.index(name)] for row in rows]
+    shown = [re.fullmatch(r"([\d.]+) \(([\d.]+) to ([\d.]+)\)", cell) for cell in cells if cell]
+    assert len(shown) >= 4
+    for found in shown:
+      rate, low, high = map(float, found.groups())
+      assert 0 <= low <= rate <= high <= 1 and low < high
+  assert all("±" in row[header.index("NLL")] for row in rows)

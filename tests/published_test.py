@@ -63,3 +63,23 @@ def test_posix_by_definition():
   np.testing.assert_allclose(found, total / (4 * 3), rtol=1e-5)
   same = np.tile(log_probs[:1], (3, 1))
   assert published.posix_of_choices(same, lengths) == 0
+
+
+def test_posix_leaves_padding_out_and_takes_the_length_where_the_answer_was_given():
+  rng = np.random.default_rng(3)
+  log_probs, lengths = -rng.uniform(1, 9, (5, 3)), rng.integers(1, 6, (5, 3))
+  is_view = np.array([True, False, True, True, False])
+  views = [0, 2, 3]
+  given = log_probs.argmax(1)
+  total = sum(abs(log_probs[i, given[j]] - log_probs[j, given[j]]) / lengths[j, given[j]]
+              for i in views for j in views)
+  found = jax.jit(published.posix_of_choices)(log_probs, lengths, is_view)
+  np.testing.assert_allclose(found, total / 6, rtol=1e-5)
+  alone = published.posix_of_choices(log_probs, lengths, np.arange(5) == 2)
+  assert alone == 0  # one view: nothing can differ
+
+
+def test_a_view_of_no_weight_is_not_part_of_the_prior():
+  by_label = np.log(_softmax(np.random.default_rng(4).normal(size=(3, 4))))
+  found = published.label_prior(by_label, np.array([0.5, 0.5, 0.0]))
+  np.testing.assert_allclose(found, published.label_prior(by_label[:2]), rtol=1e-5)

@@ -1,5 +1,6 @@
 """Blocks of quality: by hand, on one view and over views, errors, differences, unknown labels."""
 
+import itertools
 import math
 
 import numpy as np
@@ -45,7 +46,7 @@ def test_every_figure_has_an_error_like_the_clustered_one():
   yes, weights, labels, clusters = _many()
   found = quality.measure({"m": _log(yes)}, weights, labels, clusters, 0)["m"]
   block = quality.block(found)
-  assert len(block) == 14 and all(np.isfinite(v) for v in block.values())
+  assert len(block) == 14 + 2 and all(np.isfinite(v).all() for v in block.values())
   for name in quality.MEANS:
     mean, error = clustered.mean_and_stderr(found.means[name], clusters)
     assert (block[name], block[f"{name}_stderr"]) == (mean, error)
@@ -101,7 +102,8 @@ def test_what_is_not_known_is_nan():
   yes, weights, labels, clusters = _many()
   block = quality.block(
       quality.measure({"m": _log(yes)}, weights, np.full(60, -1), clusters, 0)["m"])
-  assert {name for name, v in block.items() if np.isfinite(v)} == {"entropy", "entropy_stderr"}
+  known = {name for name, v in block.items() if np.isfinite(v).all()}
+  assert known == {"entropy", "entropy_stderr"}
   one_label = quality.block(
       quality.measure({"m": _log(yes)}, weights, np.ones(60, int), clusters, 0)["m"])
   assert np.isnan(one_label["auroc"]) and np.isnan(one_label["auroc_stderr"])
@@ -109,3 +111,23 @@ def test_what_is_not_known_is_nan():
   one_passage = quality.block(
       quality.measure({"m": _log(yes)}, weights, labels, ["a"] * 60, 0)["m"])
   assert np.isfinite(one_passage["auroc"]) and np.isnan(one_passage["auroc_stderr"])
+
+
+def test_pride_takes_the_labels_prior_out():
+  """Beliefs that are right, under labels of which the first is always believed."""
+  rng = np.random.default_rng(5)
+  labels = rng.integers(0, 3, 50)
+  belief = np.full((50, 3), 0.2) + 0.4 * np.eye(3)[labels]
+  prior = np.array([0.8, 0.15, 0.05])
+  orders = np.array(list(itertools.permutations(range(3))))  # the first is the canonical one
+  by_label = prior * belief[:, orders]
+  by_label = np.log(by_label / by_label.sum(-1, keepdims=True)).astype(np.float32)
+  canonical, clusters = by_label[:, 0], [f"c{n}" for n in range(50)]
+  assert (canonical.argmax(1) == 0).all()  # a wrong answer to two questions in three
+  weights = np.full((50, 6), -np.log(6), np.float32)
+  unknown = np.where(np.arange(50) < 5, -1, labels)
+  found = quality.pride_block(by_label, weights, canonical, unknown, clusters, 0)
+  assert found["pride_accuracy"] == 1 and found["pride_accuracy_stderr"] == 0
+  assert found["pride_accuracy_interval"] == [pytest.approx(45 / (45 + 1.96**2)), 1]
+  np.testing.assert_allclose(found["label_prior"], prior, rtol=1e-4)
+  assert quality.pride_block(by_label, weights, canonical, np.full(50, -1), clusters, 0) == {}

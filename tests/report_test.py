@@ -173,3 +173,45 @@ def test_a_narrow_terminal_loses_no_figure(normal, tmp_path, capsys, monkeypatch
   results = _plain(normal[0], tmp_path)
   narrow = _shown(results, capsys, monkeypatch, columns=40)
   assert narrow == _shown(results, capsys, monkeypatch, columns=80)
+
+
+def _with_quality(results):
+  """The results with the figures that the second table and the lines below it show."""
+  results = json.loads(json.dumps(results))
+  quality = ("brier", "ece", "auroc", "batch_calibrated_accuracy", "entropy")
+  for n, model in enumerate(("baseline", "teacher", "student")):
+    for m, name in enumerate(quality):
+      results[model] |= {name: 0.1 * m + 0.011 * n, f"{name}_stderr": 0.01}
+  results["student"]["entropy"] = 12.345
+  results["baseline"] |= {"representation_gap": 0.0312, "representation_gap_stderr": 0.001}
+  results["noise_floor"] = {"mean_tv": 1e-7, "max_tv": 3e-7, "rows": 32}
+  return results
+
+
+def test_a_second_table_shows_how_good_the_answers_are(normal, tmp_path, capsys, monkeypatch):
+  results = _with_quality(_plain(normal[0], tmp_path))
+  lines = _shown(results, capsys, monkeypatch).splitlines()
+  assert max(map(len, lines)) <= 80
+  at = next(n for n, line in enumerate(lines) if "Brier" in line)
+  assert lines[at].split() == ["Brier", "ECE", "AUROC", "calibrated", "entropy"]
+  assert lines[at + 1].split()[-5:] == [
+      ".000±.010", ".100±.010", ".200±.010", ".300±.010", ".400±.010"]
+  assert lines[at + 2].startswith("teacher ") and ".311±.010" in lines[at + 2]
+  assert lines[at + 3].startswith("student ") and lines[at + 3].endswith("12.3±.0")
+
+
+def test_lines_below_tell_how_views_differ(normal, tmp_path, capsys, monkeypatch):
+  results = _with_quality(_plain(normal[0], tmp_path))
+  lines = _shown(results, capsys, monkeypatch).splitlines()
+  text = " ".join(" ".join(lines).split())
+  for name, shown in (("any_flip", "any flip"), ("normalised", "normalised gap")):
+    own, other = (report.pm(results[m]["gap_movable"], name) for m in ("baseline", "student"))
+    assert any(shown in line and f"LM {own}, student {other}" in line for line in lines)
+  assert "representation gap, the same of features: LM .031±.001 " in text
+  assert "the same views in other batches: TV 1e-07" in text and "POSIX" not in text
+  results["baseline"]["gap_movable"] |= {"posix": 0.25, "posix_stderr": None}
+  results["baseline"] |= {"pride_accuracy": 0.5, "pride_accuracy_stderr": 0.02}
+  lines = _shown(results, capsys, monkeypatch).splitlines()
+  assert max(map(len, lines)) <= 80
+  assert any(line.rstrip().endswith("LM .250 nats a token") for line in lines)
+  assert any(line.rstrip().endswith("prior: LM .500±.020") for line in lines)

@@ -97,7 +97,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   parts = experiment.split_training(config, data)
   fingerprint = runs.fingerprint(
       NAME, config, model=lm.digest, data=data.world.digests, rows=language.digest(plan))
-  runs.begin(folder, fingerprint)
+  folder = runs.begin(folder, fingerprint)
   scored = experiment.score(
       folder, fingerprint, plan, batch_fn, lm.params, [e.id for e in data.examples])
   data_block = experiment.data_block(asked, plan)
@@ -115,8 +115,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   )
   settings = arguments_of(students.STUDENTS[config.student], dataclasses.asdict(config))
   student = students.make_student(config.student, num_choices=lm_rows.shape[1], **settings)
-  trained = training.train_with_controls(
-      student, rows, parts, config, folder.path / runs.STUDENT)
+  trained = training.train_with_controls(student, rows, parts, config, folder)
   checkpoints.save_student(folder.path / runs.STUDENT, trained.result.params, {
       "name": config.student,
       "settings": settings,
@@ -151,8 +150,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   predictions.write(folder.path / runs.PREDICTIONS, [data.examples[n] for n in test],
                     {"baseline": lm_test, **models})
   report.diagnostics(results, lm_test, folder.path / runs.DIAGNOSTICS)
-  # Last of all: where results.json stands, the run is finished.
-  return runs.write_json(folder.path / runs.RESULTS, results)
+  return runs.finish(folder, results)
 
 
 def _layers(names: str) -> tuple[int, ...]:

@@ -104,7 +104,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
       config, data, asked.prepared, model.tokenizer, asked.symmetry, share=model.config.causal)
   fingerprint = runs.fingerprint(
       NAME, config, model=model.digest, data=data.world.digests, rows=language.digest(plan))
-  runs.begin(folder, fingerprint)
+  folder = runs.begin(folder, fingerprint)
   filled = experiment.fill(
       folder, fingerprint, plan, batch_fn, model.params, [e.id for e in data.examples])
   data_block = experiment.data_block(asked, plan)
@@ -115,7 +115,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   features = store_lib.read(filled.store, "features")
   settings = arguments_of(students.HEADS[config.student], dataclasses.asdict(config))
   head = students.make_student(config.student, num_choices=num_choices, **settings)
-  base, answer = _base(config, head, features, plan, data, num_choices, halves[0])
+  base, answer = _base(config, folder, head, features, plan, data, num_choices, halves[0])
   base_rows = answer(features)
   noise_floor = noise.noise_block(
       base_rows[filled.again.rows], answer(filled.again.values.features))
@@ -131,7 +131,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
       labels=data.labels,
   )
   rows, parts = _part(config, rows, data, halves[1])
-  trained = training.train_with_controls(head, rows, parts, config, folder.path / runs.STUDENT)
+  trained = training.train_with_controls(head, rows, parts, config, folder)
   checkpoints.save_student(folder.path / runs.STUDENT, trained.result.params, {
       "name": config.student,
       "settings": settings,
@@ -167,8 +167,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   predictions.write(folder.path / runs.PREDICTIONS, [data.examples[n] for n in test],
                     {"baseline": base_test, **models})
   report.diagnostics(results, base_test, folder.path / runs.DIAGNOSTICS)
-  # Last of all: where results.json stands, the run is finished.
-  return runs.write_json(folder.path / runs.RESULTS, results)
+  return runs.finish(folder, results)
 
 
 def show_views(config: Config, number: int) -> Any:
@@ -229,8 +228,8 @@ def _part(
 
 
 def _base(
-    config: Config, head: students.Student, features: np.ndarray, plan: language.Plan,
-    data: experiment.Data, num_choices: int, which: np.ndarray,
+    config: Config, folder: runs.Folder, head: students.Student, features: np.ndarray,
+    plan: language.Plan, data: experiment.Data, num_choices: int, which: np.ndarray,
 ) -> tuple[distill.TrainResult, Callable[[np.ndarray], np.ndarray]]:
   """The base head, trained on labels from canonical views, and its log-probs of features."""
   uniform = np.full((len(features), num_choices), -np.log(num_choices), np.float32)
@@ -245,7 +244,9 @@ def _base(
       head, *data_lib.feature_moments(data_lib.select(rows, parts[0])))
   # Views are drawn from keys folded from the seed with names, the student's from 1.
   key = jax.random.fold_in(jax.random.key(config.seed), 2)
-  result = training.train(head, rows, parts, config, key, "training the base head")
+  result = training.train(
+      head, rows, parts, config, key, "training the base head",
+      training.logged(folder.tracker, "baseline"))
 
   def answer(features: np.ndarray) -> np.ndarray:
     inputs = {"features": jnp.asarray(features), "log_probs": jnp.asarray(uniform[: len(features)])}

@@ -109,7 +109,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   fingerprint = runs.fingerprint(
       NAME, config, model=lm.digest, data=data.world.digests, rows=language.digest(plan),
       encoder=reader and [reader[0].digest, language.digest(reader[1])])
-  runs.begin(folder, fingerprint)
+  folder = runs.begin(folder, fingerprint)
   scored = experiment.score(
       folder, fingerprint, plan, batch_fn, lm.params, [e.id for e in data.examples])
 
@@ -139,8 +139,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   asked = asked._replace(lm=None)
   del lm  # training needs the room that the weights take
 
-  trained = training.train_with_controls(
-      student, rows, parts, config, folder.path / runs.STUDENT)
+  trained = training.train_with_controls(student, rows, parts, config, folder)
   checkpoints.save_student(folder.path / runs.STUDENT, trained.result.params, {
       "name": name,
       "settings": settings,
@@ -186,8 +185,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   predictions.write(folder.path / runs.PREDICTIONS, [data.examples[n] for n in test],
                     {"baseline": lm_test, **models})
   report.diagnostics(results, lm_test, folder.path / runs.DIAGNOSTICS)
-  # Last of all: where results.json stands, the run is finished.
-  return runs.write_json(folder.path / runs.RESULTS, results)
+  return runs.finish(folder, results)
 
 
 def show(results: dict[str, Any], out: str | pathlib.Path) -> None:

@@ -11,6 +11,7 @@ import pathlib
 import time
 from typing import Any
 
+import jax
 import numpy as np
 
 from mezzanine_jax import (
@@ -20,6 +21,7 @@ from mezzanine_jax import (
     language,
     moved,
     predictions,
+    quality,
     report,
     runs,
     scoring,
@@ -65,7 +67,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   plan = experiment.plan_views(config, data, asked.prepared, lm.tokenizer, asked.symmetry)
   fingerprint = runs.fingerprint(
       NAME, config, model=lm.digest, data=data.world.digests, rows=language.digest(plan))
-  runs.begin(folder, fingerprint)
+  folder = runs.begin(folder, fingerprint)
   scored = experiment.score(
       folder, fingerprint, plan, _choices_only(experiment.lm_batch_fn(config, asked)), lm.params,
       [e.id for e in data.examples])
@@ -74,6 +76,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   blocks = comparison.gap_blocks(beliefs, data.labels, clusters, config.seed)
   mass = store_lib.read(scored.store, "choice_mass")[plan.rows.canonical_row]
   blocks["baseline"] |= comparison.choice_mass_block(mass, clusters)
+  blocks["baseline"] = _with_published(config, asked, plan, scored, blocks["baseline"])
   results = report.header(NAME, config) | blocks | {
       **moved.blocks(asked, plan, beliefs, np.arange(len(clusters)), config.n_examples),
       "noise_floor": scored.noise_floor,
@@ -85,8 +88,32 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   predictions.write(folder.path / runs.PREDICTIONS, data.examples, {"baseline": beliefs})
   gap_report.diagnostics(
       results, beliefs, comparison.example_gaps(beliefs), folder.path / runs.DIAGNOSTICS)
-  # Last of all: where results.json stands, the run is finished.
-  return runs.write_json(folder.path / runs.RESULTS, results)
+  return runs.finish(folder, results)
+
+
+def _with_published(
+    config: Config, asked: experiment.Asked, plan: language.Plan, scored: experiment.Scored,
+    block: dict[str, Any],
+) -> dict[str, Any]:
+  """The model's block with POSIX, and with PriDe's accuracy where options change places."""
+  rows, beliefs, data = plan.rows, scored.beliefs, asked.data
+  align = jax.vmap(asked.symmetry.align)
+  views = np.where(rows.row >= 0, rows.row, rows.canonical_row[:, None])  # padding is weighed 0
+  lengths = np.asarray(align(rows.elements, language.choice_lengths(plan)))
+  movable = np.asarray(beliefs.orbit_size) > 1
+  found = comparison.posix_blocks(
+      store_lib.read(scored.store, "choice_log_probs")[views], lengths[views],
+      plan.views.log_weights, movable, data.clusters)
+  block = block | {part: block[part] | own for part, own in found.items()}
+  if "option_order" in [name.strip() for name in config.symmetry.split(",")]:
+    log_probs = store_lib.read(scored.store, "log_probs")
+    labels = np.broadcast_to(np.arange(log_probs.shape[1]), log_probs.shape)
+    option_at = np.argsort(align(rows.elements, labels), 1)  # which option stands under a label
+    by_label = np.take_along_axis(log_probs, option_at, 1)
+    block |= quality.pride_block(
+        by_label[views], plan.views.log_weights, beliefs.canonical, data.labels, data.clusters,
+        config.seed)
+  return block
 
 
 def _choices_only(batch_fn):

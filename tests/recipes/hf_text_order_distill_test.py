@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import reported
 
-from mezzanine_jax import distill_data, report, training
+from mezzanine_jax import distill_data, report, tracking, training
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.recipes import hf_text_order_distill as recipe
 
@@ -75,9 +75,9 @@ def test_the_report_speaks_of_a_base_head(finished, capsys):
 def test_no_teacher_is_in_sample(config, views, tmp_path, monkeypatch):
   used = {}
 
-  def train(student, data, parts, config, key, title, checkpoint_dir=None):
+  def train(student, data, parts, config, key, title, *where):
     used[title] = data
-    return real(student, data, parts, config, key, title, checkpoint_dir)
+    return real(student, data, parts, config, key, title, *where)
 
   real = training.train
   monkeypatch.setattr(training, "train", train)
@@ -109,6 +109,19 @@ def test_a_stopped_run_continues_to_the_same_figures(finished, config, tmp_path,
   for name in ("baseline", "teacher", "student", "controls", "verdict"):
     assert again[name] == results[name]
   assert again["cost"]["rows_run"] == 0
+
+
+@pytest.mark.slow
+def test_all_trainings_and_the_results_are_logged(config, tmp_path, monkeypatch):
+  seen = []
+  tracker = tracking.Tracker(lambda *call: seen.append(call), lambda: seen.append("closed"))
+  monkeypatch.setitem(tracking._TRACKERS, "wandb", ("json", lambda *about: tracker))
+  results = recipe.run(dataclasses.replace(config, log_to="wandb"), tmp_path / "out")
+  steps = [0, 10, 20, 30, 40]
+  assert [step for _, step in seen[:-2]] == 3 * steps
+  names = [name for figures, _ in seen[1:-2:5] for name in figures if name.endswith("valid_kl")]
+  assert names == ["baseline.valid_kl", "student.valid_kl", "controls.shuffled_targets.valid_kl"]
+  assert seen[-2:] == [(tracking.figures(results), None), "closed"]
 
 
 def test_a_causal_model_is_an_encoder_too(config, tiny_lm, tmp_path):
