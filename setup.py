@@ -45,7 +45,10 @@ setup(
     ],
     extras_require={
         "lm_eval": ["lm_eval>=0.4.13"],
-        "test": ["hypothesis", "pytest", "pytest-xdist", "scikit-learn", "sentencepiece"],
+        "test": [
+            "hypothesis", "pillow", "pytest", "pytest-xdist", "scikit-learn", "sentencepiece",
+        ],
+        "vision": ["pillow", "scikit-learn"],
     },
     entry_points={"console_scripts": ["mezzanine = mezzanine_jax.cli:main"]},
     classifiers=[
