@@ -47,7 +47,8 @@ class Task(NamedTuple):
     filled: the rows' features.
     base: the model that learns labels.
     student: the one that learns the teacher's answers.
-    settings: of the student, see `checkpoints.save_student`.
+    meta: of the student, beside its name and sizes: `settings`, and whatever names the base
+      model; see `checkpoints.save_student`.
     embed: `(params, inputs) -> features[D]` of the base model, for the representation gap; None
       where the rows' features are those.
     shown: `(beliefs, test) -> blocks` more of the results, from the base model's beliefs on the
@@ -62,7 +63,7 @@ class Task(NamedTuple):
   filled: experiment.Filled
   base: students.Student
   student: students.Student
-  settings: dict[str, Any]
+  meta: dict[str, Any]
   embed: Callable[..., Any] | None
   shown: Callable[[evaluation.Beliefs, np.ndarray], dict[str, Any]]
   draw: Callable[..., None] = lambda results, beliefs, features, test: None
@@ -99,7 +100,7 @@ def run(
 
   Args:
     config: has the fields of `settings.TrainingFields` and `SymmetryFields`, a seed,
-      `student_views`, `student` and `model_name`.
+      `student_views` and `student`.
     folder: the run's, begun.
     task: see `Task`.
     halves: from the function of that name.
@@ -133,10 +134,9 @@ def run(
       task.student, rows, parts, config, folder.path / runs.STUDENT)
   checkpoints.save_student(folder.path / runs.STUDENT, trained.result.params, {
       "name": config.student,
-      "settings": task.settings,
+      **task.meta,
       "num_choices": num_choices,
       "feature_size": features.shape[1],
-      "model_name": config.model_name,
       "config": dataclasses.asdict(config),
   })
   inputs = {"features": jnp.asarray(features), "log_probs": jnp.asarray(base_rows)}

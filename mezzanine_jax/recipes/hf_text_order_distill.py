@@ -100,7 +100,8 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   settings = arguments_of(students.STUDENTS[config.student], dataclasses.asdict(config))
   head = students.make_student(config.student, num_choices=num_choices, **settings)
   task = base_distill.Task(
-      NAME, WHO, asked, plan, filled, base=head, student=head, settings=settings, embed=None,
+      NAME, WHO, asked, plan, filled, base=head, student=head,
+      meta={"settings": settings, "model_name": config.model_name}, embed=None,
       shown=lambda beliefs, test: moved.blocks(asked, plan, beliefs, test, config.n_examples))
   return base_distill.run(config, folder, task, halves, started)
 

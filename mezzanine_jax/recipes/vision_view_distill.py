@@ -11,6 +11,7 @@
 import dataclasses
 import pathlib
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ from mezzanine_jax import (
     images,
     moved,
     progress,
+    report,
     runs,
     students,
 )
@@ -52,7 +54,7 @@ class Config(TrainingFields, ViewFields, SymmetryFields, WorldFields):
   symmetry: str = option(
       "view", f"families of views, chained with commas: {', '.join(IMAGES)} (the square's turns"
       " and mirror images, where they keep the label)")
-  model_name: str = option("cnn", "the base model", one_of=tuple(IMAGE_STUDENTS))
+  base: str = option("cnn", "the base model", one_of=tuple(IMAGE_STUDENTS))
   student: str = option("cnn", "the student", one_of=tuple(_STUDENTS))
   width: int = option(16, "cnn: channels of the first block", at_least=1)
   blocks: int = option(2, "cnn: blocks, each of which halves the sides", at_least=1)
@@ -86,7 +88,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   # Everything that can be wrong with the input shows before anything is written.
   asked = _ask(config)
   data, num_choices = asked.data, len(asked.choices)
-  base, _ = _model(config, config.model_name, asked)
+  base, _ = _model(config, config.base, asked)
   student, settings = _model(config, config.student, asked)
   halves = base_distill.halves(config, data)
   with progress.bar("drawing the views"):
@@ -109,9 +111,16 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
         data.labels[test], asked.prepared.images.shape[1:], folder.path / VIEWS_PICTURE)
 
   task = base_distill.Task(
-      NAME, WHO, asked, plan, filled, base=base, student=student, settings=settings,
+      NAME, WHO, asked, plan, filled, base=base, student=student,
+      meta={"settings": settings, "base": config.base},
       embed=hidden_layer(base), shown=shown, draw=draw)
   return base_distill.run(config, folder, task, halves, started)
+
+
+def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
+  """Prints the results, and where the picture is."""
+  report.show(results, out)
+  print(f"{VIEWS_PICTURE} there shows the images that move most")
 
 
 def _ask(config: Config) -> experiment.Asked:

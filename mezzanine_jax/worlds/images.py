@@ -122,7 +122,8 @@ def load(
   return assemble(
     source, parts[0], parts[1] if len(parts) > 1 else None,
     n_train=n_train, n_test=n_test, seed=seed, num_labels=len(names), what="image", count=_count,
-    notes={"dropped": dropped, "messages": messages, "label_names": list(names)},
+    notes={
+      "cluster": "image", "dropped": dropped, "messages": messages, "label_names": list(names)},
     choices=tuple(names), label_names=names,
   )  # fmt: skip
 
