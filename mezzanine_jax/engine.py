@@ -1,5 +1,6 @@
 """The engine: distinct (example, view) pairs become rows, rows become batches of few shapes."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -156,6 +157,58 @@ def _cut(whole: np.ndarray, after: np.ndarray, most: int) -> tuple[np.ndarray, n
       tokens = 0
     tokens += more if tokens else first
   return np.array([*cuts, len(whole)]), np.array([*filled, tokens])
+
+
+def fill(
+    batch_fn: Callable[..., Any],
+    params: Params,
+    inputs_of: Callable[[Batch], tuple],
+    batches: Sequence[Batch],
+    rows: Rows,
+    views: Views,
+    path: Any,
+    fingerprint: str,
+    *,
+    ids: Sequence[str],
+    progress: Callable[[int], None] = lambda rows: None,
+) -> tuple[store_lib.Store, int]:
+  """Opens or makes the store of some rows, and runs those that it does not hold yet.
+
+  Args:
+    batch_fn: as for `run`, as are params, inputs_of and batches.
+    params: passed to every batch.
+    inputs_of: `batch -> inputs`.
+    batches: of the rows.
+    rows: the rows.
+    views: what they were made of.
+    path: the store's folder.
+    fingerprint: of everything that changes the numbers.
+    ids: the examples' names, for errors.
+    progress: called with the number of rows whenever some are done.
+
+  Returns:
+    The store, every row done, and how many rows were run now.
+  """
+  shapes = jax.eval_shape(batch_fn, params, *inputs_of(batches[0]))._asdict()
+  arrays = {name: ((len(rows.example), *a.shape[1:]), str(a.dtype)) for name, a in shapes.items()}
+  index = {
+      "canonical_row": rows.canonical_row, "row": rows.row, "log_weight": views.log_weights,
+  }
+  store = store_lib.open_store(path, fingerprint, arrays, index)
+  ran = run(
+      batch_fn, params, inputs_of, batches, store, progress=progress,
+      name_of=lambda row: f"example {ids[rows.example[row]]!r}",
+  )
+  return store, ran
+
+
+def digest(arrays: Any) -> str:
+  """SHA-256 (hex) over the arrays of a pytree: what they are, and their bytes."""
+  state = hashlib.sha256()
+  for leaf in jax.tree.leaves(arrays):
+    leaf = np.ascontiguousarray(leaf)
+    state.update(f"{leaf.dtype}{leaf.shape}".encode() + leaf.tobytes())
+  return state.hexdigest()
 
 
 def run(

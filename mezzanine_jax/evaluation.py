@@ -291,7 +291,7 @@ def teacher_by_views(
   for k in [2**i for i in range(20) if 2**i < num_views] + [num_views]:
     log_probs = np.asarray(_first_teacher(lm, jnp.asarray(rank < k)), np.float64)
     picked = np.take_along_axis(log_probs, np.maximum(labels, 0)[:, None], 1)[:, 0]
-    row = {"views": k} | _with_stderr({
+    row = {"views": k} | clustered.block({
         "accuracy": (log_probs.argmax(1) == labels)[known], "nll": -picked[known],
         "brier": metrics.brier(log_probs, np.maximum(labels, 0))[known],
     }, names[known])

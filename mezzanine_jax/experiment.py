@@ -8,21 +8,24 @@ import dataclasses
 import inspect
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
-from mezzanine_jax import designs, evaluation, language, noise, progress, runs, scoring
+from mezzanine_jax import designs, evaluation, noise, progress, runs
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Example, Params, Symmetry
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.models.chat import around_message
-from mezzanine_jax.models.load import LanguageModel, load_lm
 from mezzanine_jax.settings import WorldFields
 from mezzanine_jax.symmetries import make_symmetry
 from mezzanine_jax.worlds import World, get_world, load_world
+
+if TYPE_CHECKING:  # what only experiments with text need is imported where they do
+  from mezzanine_jax import images, language, scoring
+  from mezzanine_jax.models.load import LanguageModel
 
 TEMPLATE = "Passage: {passage}\nQuestion: {question}\nAnswer:"
 CHOICES = (" no", " yes")
@@ -51,19 +54,19 @@ class Asked(NamedTuple):
 
   Attributes:
     data: the examples.
-    lm: the model.
+    lm: the model; None where it is trained here.
     symmetry: the family of views.
-    template: the prompt, as it was given or as the world has it.
+    template: the prompt, as it was given or as the world has it; None where there is none.
     choices: C answers.
-    prepared: the examples' prompts.
+    prepared: the examples' prompts, or images.
   """
 
   data: Data
-  lm: LanguageModel
+  lm: "LanguageModel | None"
   symmetry: Symmetry
-  template: str
+  template: str | None
   choices: list[str]
-  prepared: language.Prepared
+  prepared: "language.Prepared | images.Prepared"
 
 
 class Filled(NamedTuple):
@@ -144,6 +147,10 @@ def ask(config: Any, choose: Callable[[Data], Data] = lambda data: data) -> Aske
   Raises:
     InputError: for anything that cannot be used.
   """
+  from mezzanine_jax import language
+  from mezzanine_jax.models.chat import around_message
+  from mezzanine_jax.models.load import load_lm
+
   symmetry = make_symmetry(config.symmetry, **dataclasses.asdict(config))
   data = load_data(config)
   world = data.world
@@ -206,9 +213,9 @@ def show_views(
 
 
 def plan_views(
-    config: Any, data: Data, prepared: language.Prepared, tokenizer: Any, symmetry: Symmetry,
+    config: Any, data: Data, prepared: "language.Prepared", tokenizer: Any, symmetry: Symmetry,
     share: bool = True,
-) -> language.Plan:
+) -> "language.Plan":
   """Draws k_train views of every training example and k_test of every test example.
 
   Args:
@@ -223,6 +230,8 @@ def plan_views(
   Raises:
     InputError: for a design that the symmetry, or these examples, cannot have.
   """
+  from mezzanine_jax import language
+
   if config.design == "balanced" and data.is_test.all():
     raise InputError(
         "design 'balanced' is for the teacher of a student, and here is none: gaps are estimated"
@@ -230,11 +239,24 @@ def plan_views(
     )
   with progress.bar("preparing the views"):
     return language.plan(
-        prepared, tokenizer, symmetry, _keys(config, [e.id for e in data.examples]),
-        np.where(data.is_test, config.k_test, getattr(config, "k_train", config.k_test)),
-        batch_tokens=config.batch_tokens, max_shapes=config.max_shapes, share=share,
-        design=np.where(data.is_test, designs.for_gaps(config.design), config.design),
+        prepared, tokenizer, symmetry, **drawn(config, data), share=share,
+        batch_tokens=config.batch_tokens, max_shapes=config.max_shapes,
     )
+
+
+def drawn(config: Any, data: Data) -> dict[str, Any]:
+  """Which views a plan is to draw: `keys`, `num_views` and `design` of every example.
+
+  Args:
+    config: see `plan_views`.
+    data: the examples.
+  """
+  return {
+      "keys": _keys(config, [e.id for e in data.examples]),
+      "num_views": np.where(
+          data.is_test, config.k_test, getattr(config, "k_train", config.k_test)),
+      "design": np.where(data.is_test, designs.for_gaps(config.design), config.design),
+  }
 
 
 def split_training(config: Any, data: Data) -> tuple[np.ndarray, np.ndarray]:
@@ -253,7 +275,7 @@ def split_training(config: Any, data: Data) -> tuple[np.ndarray, np.ndarray]:
   return parts
 
 
-def lm_batch_fn(config: Any, asked: Asked, **features: Any) -> Callable[..., scoring.Scores]:
+def lm_batch_fn(config: Any, asked: Asked, **features: Any) -> "Callable[..., scoring.Scores]":
   """The function of a batch of views: the model's choices, aligned, and its hidden states.
 
   Args:
@@ -261,6 +283,8 @@ def lm_batch_fn(config: Any, asked: Asked, **features: Any) -> Callable[..., sco
     asked: the model and the symmetry.
     **features: `embed_layer`, `embed_mode` and `remat`, see `scoring.rows_scorer`.
   """
+  from mezzanine_jax import scoring
+
   return scoring.view_rows_scorer(
       scoring.rows_scorer(
           asked.lm.config, dtype=asked.lm.dtype, choice_norm=config.choice_norm, **features
@@ -270,7 +294,7 @@ def lm_batch_fn(config: Any, asked: Asked, **features: Any) -> Callable[..., sco
 
 
 def score(
-    folder: runs.Folder, fingerprint: str, plan: language.Plan, batch_fn: Callable[..., Any],
+    folder: runs.Folder, fingerprint: str, plan: "language.Plan", batch_fn: Callable[..., Any],
     params: Params, ids: Sequence[str],
 ) -> Scored:
   """Runs the rows that the run's store does not hold yet.
@@ -291,26 +315,32 @@ def score(
 
 
 def fill(
-    folder: runs.Folder, fingerprint: str, plan: language.Plan, batch_fn: Callable[..., Any],
-    params: Params, ids: Sequence[str],
+    folder: runs.Folder, fingerprint: str, plan: "language.Plan | images.Plan",
+    batch_fn: Callable[..., Any], params: Params, ids: Sequence[str],
+    kind: ModuleType | None = None,
 ) -> Filled:
-  """Runs the rows that the run's store does not hold yet, whatever they hold; see `score`."""
+  """Runs the rows that the run's store does not hold yet, whatever they hold; see `score`.
+
+  `kind` is the module that the plan is of: `language`, which is the default, or `images`.
+  """
+  if kind is None:
+    from mezzanine_jax import language as kind
   started = time.monotonic()
   with progress.bar("scoring views", len(plan.rows.example)) as advance:
-    store, rows_run = language.score(
+    store, rows_run = kind.score(
         plan, batch_fn, params, folder.path / runs.STORE, fingerprint, ids=ids, progress=advance,
     )
-  cost = language.cost(plan) | {"rows_run": rows_run}  # fewer than rows in a run that continued
+  cost = kind.cost(plan) | {"rows_run": rows_run}  # fewer than rows in a run that continued
   cost["seconds"] = time.monotonic() - started
   share = rows_run / cost["rows"]
   cost["views_per_second"] = cost["views"] * share / cost["seconds"] if rows_run else None
   index = (plan.rows.canonical_row, plan.rows.row, plan.views.log_weights, plan.views.orbit_size)
   with progress.bar("scoring some views again"):
-    again = noise.rescore(plan, batch_fn, params)
+    again = noise.rescore(plan, batch_fn, params, kind)
   return Filled(store, index, cost, again)
 
 
-def data_block(asked: Asked, plan: language.Plan) -> dict[str, Any]:
+def data_block(asked: Asked, plan: "language.Plan | images.Plan") -> dict[str, Any]:
   """Counts and digests of the data and what was asked about it, for the results."""
   data, world = asked.data, asked.data.world
   counts = {}

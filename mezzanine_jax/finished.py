@@ -183,7 +183,7 @@ def number(x: float) -> str:
 def subject(results: Mapping[str, Any]) -> str:
   """Model and data in a few words; see `report.subject`."""
   config = results["config"]
-  names = (config.get("lm_name") or config.get("model_name") or results["recipe"],
+  names = (report.model(config) or results["recipe"],
            config.get("dataset") or config.get("world") or "its own data")
   return " on ".join(pathlib.PurePath(str(name)).name or str(name) for name in names)
 
@@ -230,7 +230,7 @@ def facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
   training = data.get("train", {}).get("examples")
   found = [
       ("recipe", results["recipe"]),
-      ("model", config.get("lm_name") or config.get("model_name")),
+      ("model", report.model(config)),
       ("student", config.get("student") if results.get("student") else None),
       ("data", config.get("dataset") or config.get("world")),
       ("symmetry", config.get("symmetry")),

@@ -67,7 +67,8 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
   mass = f"the choices hold {lm['choice_mass']:.1%} of the LM's belief in its whole vocabulary"
   odd = [f"{v} {name.replace('_', ' ')}" for name, v in results["data"]["prompts"].items() if v]
   floor = noise_text(results["noise_floor"])
-  for note in (*spread_lines({"LM": lm}), mass, floor, *results["data"]["notes"].get("messages", []), *odd):
+  messages = results["data"]["notes"].get("messages", [])
+  for note in (*spread_lines({"LM": lm}), mass, floor, *messages, *odd):
     console.print(f"note: {note}")
   cost = results["cost"]
   console.print(

@@ -54,6 +54,7 @@ def render(runs: Sequence[Run]) -> str:
   return environment.get_template(PAGE).render(
       title=" and ".join(subjects) if len(subjects) <= 3 else f"{len(runs)} runs",
       several=several,
+      clusters=" or ".join(dict.fromkeys(report.cluster(run.results) for run in runs)),
       runs=[_run(run, several) for run in runs],
       table=_table(runs),
       other_data=_other_data(runs),

@@ -1,6 +1,5 @@
 """A language model's beliefs over the views of prompts: from text to a filled row table."""
 
-import hashlib
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -142,7 +141,7 @@ def plan(
   """
   tokenized = prepared.tokenized
   xs = prompts.stack([t.prompt for t in tokenized])
-  views = _design(symmetry, xs, keys, num_views, np.broadcast_to(design, num_views.shape))
+  views = designs.design_parts(symmetry, xs, keys, num_views, design)
   identities = jax.tree.map(np.asarray, jax.vmap(symmetry.identity)(xs))
   rows = engine.distinct_rows(views, identities)
   source = rows.example.copy()
@@ -225,25 +224,15 @@ def score(
   Returns:
     The store, every row done, and how many rows were run now.
   """
-  params = transformer.layers_as_bits(params)
-
-  def inputs_of(batch: engine.Batch) -> Any:
-    return batch_inputs(plan, batch)
-
-  shapes = jax.eval_shape(batch_fn, params, *inputs_of(plan.batches[0]))._asdict()
-  number = len(plan.rows.example)
-  arrays = {name: ((number, *a.shape[1:]), str(a.dtype)) for name, a in shapes.items()}
-  index = {
-      "canonical_row": plan.rows.canonical_row,
-      "row": plan.rows.row,
-      "log_weight": plan.views.log_weights,
-  }
-  store = store_lib.open_store(path, fingerprint, arrays, index)
-  ran = engine.run(
-      batch_fn, params, inputs_of, plan.batches, store, progress=progress,
-      name_of=lambda row: f"example {ids[plan.rows.example[row]]!r}",
+  return engine.fill(
+      batch_fn, ready(params), lambda batch: batch_inputs(plan, batch), plan.batches, plan.rows,
+      plan.views, path, fingerprint, ids=ids, progress=progress,
   )
-  return store, ran
+
+
+def ready(params: Params) -> Params:
+  """The parameters as `batch_fn` takes them."""
+  return transformer.layers_as_bits(params)
 
 
 def batch_inputs(plan: Plan, batch: engine.Batch) -> tuple[Any, scoring.PackedRows]:
@@ -287,12 +276,8 @@ def choice_lengths(plan: Plan) -> np.ndarray:
 
 def digest(plan: Plan) -> str:
   """SHA-256 over the tokens, the views and the order of the rows: what each row stands for."""
-  state = hashlib.sha256()
   rows = (plan.source, plan.rows.elements, plan.rows.canonical_row, plan.rows.row)
-  for leaf in jax.tree.leaves((plan.xs, rows, plan.views.log_weights, plan.views.orbit_size)):
-    leaf = np.ascontiguousarray(leaf)
-    state.update(f"{leaf.dtype}{leaf.shape}".encode() + leaf.tobytes())
-  return state.hexdigest()
+  return engine.digest((plan.xs, rows, plan.views.log_weights, plan.views.orbit_size))
 
 
 def cost(plan: Plan) -> dict[str, int]:
@@ -373,25 +358,6 @@ def _order(
     within, shared[start:stop] = packing.sort_rows(texts.tokens, texts.lengths, groups)
     order[start:stop] = order[start:stop][within]
   return order, shared
-
-
-def _design(
-    symmetry: Symmetry, xs: prompts.Prompt, keys: jax.Array, num_views: np.ndarray,
-    design: np.ndarray,
-) -> Views:
-  """`designs.design_views` with a K and a design for every example, padded to the largest K."""
-  most, parts, where = int(num_views.max()), [], []
-  for k, how in sorted(set(zip(num_views.tolist(), design.tolist(), strict=True))):
-    at = np.flatnonzero((num_views == k) & (design == how))
-    part = jax.tree.map(lambda a, at=at: a[at], xs)
-    drawn = designs.design_views(symmetry, part, keys[at], k, how)
-    copies = np.minimum(np.arange(most), k - 1)
-    elements = jax.tree.map(lambda a, copies=copies: a[:, copies], drawn.elements)
-    log_weights = np.pad(drawn.log_weights, ((0, 0), (0, most - k)), constant_values=-np.inf)
-    parts.append(Views(elements, log_weights, drawn.orbit_size))
-    where.append(at)
-  back = np.argsort(np.concatenate(where))
-  return jax.tree.map(lambda *a: np.concatenate(a)[back], *parts)
 
 
 def segment_orders(

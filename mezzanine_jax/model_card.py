@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mezzanine_jax import clustered, finished
+from mezzanine_jax import clustered, finished, report
 from mezzanine_jax.finished import Run, Value
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
@@ -77,11 +77,11 @@ def _card(run: Run) -> list[str]:
         for check in results["verdict"]]))
   parts += [
       "## Figures", _table([run]),
-      "± is one standard error, clustered by passage; behind rates (accuracy, flips) stands their"
-      " 95% interval (Wilson's, for as many independent examples as would have their standard"
-      " error). Gap (total variation between two views), flips, distance to the teacher and"
-      " fidelity are over the examples that can move. Fidelity below 1: the student's one pass is"
-      " nearer the teacher than the baseline's.",
+      f"± is one standard error, clustered by {markdown(report.cluster(results))}; behind rates"
+      " (accuracy, flips) stands their 95% interval (Wilson's, for as many independent examples as"
+      " would have their standard error). Gap (total variation between two views), flips, distance"
+      " to the teacher and fidelity are over the examples that can move. Fidelity below 1: the"
+      " student's one pass is nearer the teacher than the baseline's.",
       "## How it was made", _list([f"{name}: {shown}" for name, shown in finished.facts(results)]),
   ]
   if results["data"].get("template"):

@@ -4,14 +4,13 @@ What differs is rounding. A gap that is not far above it is not a gap.
 """
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from mezzanine_jax import language
 from mezzanine_jax.base import Params
-from mezzanine_jax.models import transformer
 
 _ROWS = 32
 
@@ -28,7 +27,9 @@ class Again(NamedTuple):
   values: Any
 
 
-def rescore(plan: language.Plan, batch_fn: Callable[..., Any], params: Params) -> Again:
+def rescore(
+    plan: Any, batch_fn: Callable[..., Any], params: Params, kind: ModuleType | None = None
+) -> Again:
   """Runs up to 32 rows of a plan again, beside other rows and in batches of another size.
 
   Nothing is read from or written to the store, and the batches do not depend on those of the
@@ -38,16 +39,19 @@ def rescore(plan: language.Plan, batch_fn: Callable[..., Any], params: Params) -
     plan: the rows; no two neighbours are taken where there are enough.
     batch_fn: as for `language.score`.
     params: of the model.
+    kind: the module that the plan is of: `language`, which is the default, or `images`.
   """
+  if kind is None:
+    from mezzanine_jax import language as kind
   number = len(plan.rows.example)
   # Rows share tokens with their neighbours: without these, each is computed in another way.
   which = np.unique(np.linspace(0, number - 1, min(_ROWS, (number + 1) // 2)).round().astype(int))
-  part = language.only_rows(plan, which, int(plan.lengths[which].sum()) // 4 + 1, max_shapes=1)
+  part = kind.only_rows(plan, which, int(plan.lengths[which].sum()) // 4 + 1, max_shapes=1)
   batch_fn = jax.jit(batch_fn)
-  params = transformer.layers_as_bits(params)
+  params = kind.ready(params)
   values = []
   for batch in part.batches:
-    out = jax.device_get(batch_fn(params, *language.batch_inputs(part, batch)))
+    out = jax.device_get(batch_fn(params, *kind.batch_inputs(part, batch)))
     values.append(jax.tree.map(lambda a, batch=batch: a[: batch.stop - batch.start], out))
   return Again(which, jax.tree.map(lambda *a: np.concatenate(a), *values))
 

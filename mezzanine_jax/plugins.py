@@ -1,9 +1,42 @@
 """What other installed packages add, by entry-point groups such as `mezzanine.worlds`."""
 
+import importlib
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any
 
 from mezzanine_jax.errors import InputError
+
+
+class BuiltIn(Mapping):
+  """Name -> object, each imported when it is asked for; naming them imports nothing.
+
+  Args:
+    places: name -> `module:attribute`.
+
+  Example:
+    >>> BuiltIn({"segment_order": "mezzanine_jax.symmetries.segment_order:segment_order"})
+    BuiltIn(segment_order)
+  """
+
+  def __init__(self, places: Mapping[str, str]):
+    self._places = dict(places)
+
+  def __getitem__(self, name: str) -> Any:
+    module, _, attribute = self._places[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+  def __contains__(self, name: object) -> bool:
+    return name in self._places
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._places)
+
+  def __len__(self) -> int:
+    return len(self._places)
+
+  def __repr__(self) -> str:
+    return f"BuiltIn({', '.join(self)})"
 
 
 def find(group: str, name: str) -> Any | None:

@@ -90,9 +90,9 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
   console.print(
       f"\n{test['examples']} test examples, {test['movable']} of which can move: gap (pairwise"
       " TV), flips, distance to the teacher (TV) and fidelity are over these. ± is one standard"
-      " error, clustered by passage. Fidelity: distance of the one pass to the teacher over the"
-      f" {who}'s own, 1 is no nearer than asking the {who} once; a teacher of K views is still off"
-      " by the luck of the draw. Controls: the constant always"
+      f" error, clustered by {cluster(results)}. Fidelity: distance of the one pass to the teacher"
+      f" over the {who}'s own, 1 is no nearer than asking the {who} once; a teacher of K views is"
+      " still off by the luck of the draw. Controls: the constant always"
       " answers"
       " the mean teacher, the shuffled one learned from other examples' targets.\n"
   )
@@ -124,12 +124,13 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
   for part, own in results.get("by_movability", {}).items():
     shown = ", ".join(f"{name} {pm(own[name], 'accuracy')}"
                       for name in ("baseline", "teacher", "student") if name in own)
-    notes.add_row("note", f"accuracy on the {own['examples']} {part} test examples: {shown}")
+    if shown:
+      notes.add_row("note", f"accuracy on the {own['examples']} {part} test examples: {shown}")
   if results["student"].get("best_step") == 0:
     start = (f"which is the {who} itself" if results["config"].get("student") == "residual"
              else "which answers uniformly")
     notes.add_row("note", f"the student is the untrained one, {start}: no later step was nearer the"
-                  " teacher on the held-out training passages")
+                  " teacher on the held-out training examples")
   for message in data["notes"].get("messages", []):
     notes.add_row("note", message)
   odd = {k.replace("_", " "): v for k, v in data["prompts"].items() if v}
@@ -247,8 +248,19 @@ def save(figure: Any, results: Mapping[str, Any], path: str | pathlib.Path) -> N
 def subject(results: Mapping[str, Any]) -> str:
   """Model and data in a few words, such as `gpt2 on boolq`."""
   config = results["config"]
-  names = (config.get("lm_name") or config["model_name"], config["dataset"] or config["world"])
+  names = (model(config) or "?", config["dataset"] or config["world"])
   return " on ".join(pathlib.Path(name).name for name in names)
+
+
+def model(config: Mapping[str, Any]) -> str | None:
+  """The model that a run measured, by whichever field of its configuration names it."""
+  named = (config.get(field) for field in ("lm_name", "model_name", "base"))
+  return next(filter(None, named), None)
+
+
+def cluster(results: Mapping[str, Any]) -> str:
+  """What examples that are not independent share, such as `passage`."""
+  return str((results["data"].get("notes") or {}).get("cluster", "passage"))
 
 
 def _name(results: Mapping[str, Any], model: str) -> str:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mezzanine_jax.allowed import CHOICE_NORMS
 from mezzanine_jax.base import Array, Element, Params, Symmetry
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.attention import Stream, one_row
@@ -13,7 +14,6 @@ from mezzanine_jax.models.transformer import Transformer, TransformerConfig, une
 from mezzanine_jax.prompts import Prompt, current, pack
 
 EMBED_MODES = ("last", "mean", "mean_std", "last_mean")
-CHOICE_NORMS = ("none", "token", "char")
 
 
 class Scores(NamedTuple):

@@ -4,9 +4,9 @@ import bisect
 import re
 from collections.abc import Sequence
 
+from mezzanine_jax.allowed import UNITS
 from mezzanine_jax.errors import InputError
 
-UNITS = ("sentence", "paragraph", "document")
 # Before a name or a number; no sentence ends with one, even where the word after it often starts
 # a sentence ("Dr. No", "Mr. All", "No. 5", "Warner Bros. Pictures").
 _ABBREVIATIONS = frozenset(

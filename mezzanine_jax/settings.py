@@ -7,14 +7,10 @@ recipe that needs another default declares the field again; it keeps its place.
 
 import dataclasses
 
+from mezzanine_jax.allowed import CHOICE_NORMS, DTYPES, FEATURES_DTYPES, ORBITS, POOLS, UNITS
 from mezzanine_jax.config import check, option
 from mezzanine_jax.designs import DESIGNS
-from mezzanine_jax.encoding import FEATURES_DTYPES, POOLS
-from mezzanine_jax.models.load import DTYPES
-from mezzanine_jax.scoring import CHOICE_NORMS
-from mezzanine_jax.sentences import UNITS
 from mezzanine_jax.symmetries import SYMMETRIES
-from mezzanine_jax.symmetries.option_order import ORBITS
 from mezzanine_jax.worlds import WORLDS
 
 _OWN = "(none: the world's own)"
@@ -42,7 +38,10 @@ class WorldFields(_Checked):
   passage_field: str | None = option(None, f"field with the passage {_OWN}")
   answer_field: str | None = option(None, f"field with the answer {_OWN}")
   text_field: str | None = option(None, f"hf_text: field with the text {_OWN}")
-  label_field: str | None = option(None, f"hf_text: field with the label {_OWN}")
+  label_field: str | None = option(None, f"hf_text, images: field with the label {_OWN}")
+  image_field: str | None = option(None, f"images: field with the image {_OWN}")
+  image_size: int | None = option(
+      None, "images: pixels that every image is given a side (none: its own)", at_least=1)
   options_field: str | None = option(
       None, f"multiple_choice: field with the options, or several with commas {_OWN}")
   options: str | None = option(
@@ -113,6 +112,21 @@ class SymmetryFields(_Checked):
       " where the symmetry has it)", one_of=DESIGNS)
   n_examples: int = option(
       24, "test examples that move most, kept with their views for the report", at_least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewFields(_Checked):
+  """The ranges that views of images are drawn from; 0 leaves a part out."""
+
+  crop: float = option(
+      0.1, "view: the most of each side that is cut off", at_least=0.0, at_most=0.9)
+  flip: float = option(
+      0.0, "view: how often it is mirrored; 0.5 where that keeps the label, as of photographs",
+      at_least=0.0, at_most=1.0)
+  rotation: float = option(
+      10.0, "view: the largest angle, degrees", at_least=0.0, at_most=180.0)
+  brightness: float = option(
+      0.1, "view: the largest change, as a share", at_least=0.0, at_most=1.0)
 
 
 @dataclasses.dataclass(frozen=True)

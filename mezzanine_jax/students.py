@@ -27,6 +27,7 @@ class Student(NamedTuple):
     init: `(key, inputs) -> params`, a dict of collections: `params["params"]` is trained,
       `params["constants"]` (where there is one) is saved with the student and never trained.
     apply: `(params, inputs) -> log_probs[C]`, normalised, for one example; `jax.vmap` batches it.
+    standardized: whether its features are to be standardised, see `standardize`.
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -39,6 +40,7 @@ class Student(NamedTuple):
 
   init: Callable[[Array, Inputs], Params]
   apply: Callable[[Params, Inputs], Array]
+  standardized: bool = True
 
 
 class _Head(nn.Module):
@@ -198,7 +200,8 @@ def standardize(student: Student, mean: Array, std: Array) -> Student:
     std: float[D], over the same.
 
   Returns:
-    The student whose `init` puts the constants in.
+    The student whose `init` puts the constants in; one that takes its features as they are
+    (`standardized` is False) is returned unchanged.
 
   Raises:
     InputError: mean or std not finite, or std negative.
@@ -210,6 +213,8 @@ def standardize(student: Student, mean: Array, std: Array) -> Student:
     >>> params["constants"]["scale"].tolist()
     [0.5, 0.0]
   """
+  if not student.standardized:
+    return student
   mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
   if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std >= 0).all()):
     raise InputError("the features' mean and std must be finite and std >= 0: check the features")

@@ -10,14 +10,17 @@ from tiny import random_prompt
 
 from mezzanine_jax import prompts, transforms
 from mezzanine_jax.base import Symmetry
+from mezzanine_jax.errors import InputError
 from mezzanine_jax.prompts import DEMONSTRATIONS, EVIDENCE, FACTS, FIXED, OPTIONS, current, pack
 from mezzanine_jax.symmetries import (
     chain,
     demonstration_order,
+    dihedral,
     factorization,
     option_order,
     paraphrase,
     segment_order,
+    view,
 )
 
 
@@ -64,6 +67,7 @@ WORDINGS = prompts.make_wordings(
     [1.0, 2.0, 0.0, 5.0])
 EVEN = prompts.make_wordings(
     [EVERYTHING, EVERYTHING._replace(tokens=EVERYTHING.tokens + 100)])
+IMAGE = (np.random.default_rng(0).permutation(75).reshape(5, 5, 3) / 75).astype(np.float32)
 CASES = {
     "segment_order": (segment_order(), PROMPT),
     "segment_order, keep_first": (segment_order(keep_first=1), PROMPT),
@@ -78,6 +82,10 @@ CASES = {
     "chain of two orders": (chain(segment_order(keep_first=2), segment_order()), PROMPT),
     "chain of three": (chain(demonstration_order(), segment_order(), option_order()), EVERYTHING),
     "chain with wordings": (chain(paraphrase(), option_order(), segment_order()), EVEN),
+    "dihedral": (dihedral(), IMAGE),
+    "dihedral, grey": (dihedral(), IMAGE[..., 0]),
+    "view": (view(crop=0.3, flip=0.5, rotation=30.0, brightness=0.4), IMAGE),
+    "chain of images": (chain(view(), dihedral()), IMAGE),
     "own flip": (_flip(), jnp.arange(5.0)),
     "own roll": (_roll(), jnp.arange(5.0)),
     "chain of own": (chain(_roll(), _flip()), jnp.arange(5.0)),
@@ -93,7 +101,12 @@ FINITE_GROUPS = {
     "demonstration_order": 6,
     "factorization": 24,
     "chain of three": 2 * 6 * 6,
+    "dihedral": 8,
+    "dihedral, grey": 8,
 }
+# Of bounded continuous families: drawn anew, so neither whole contents nor the last bit are kept.
+CONTINUOUS = ("view", "chain of images")
+IMAGES = (*CONTINUOUS, "dihedral", "dihedral, grey")
 
 
 @pytest.fixture(params=CASES)
@@ -101,21 +114,36 @@ def case(request):
   return CASES[request.param]
 
 
+@pytest.fixture(params=[name for name in CASES if name not in CONTINUOUS])
+def exact_case(request):
+  return CASES[request.param]
+
+
 def _same(a, b):
   jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def _close(a, b):
+  """The same whole numbers, and pixels and ranges up to rounding."""
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6), a, b)
 
 
 def _content(x):
   """What must be preserved: the multiset of the tokens, or of the values."""
   if isinstance(x, prompts.Wordings):
     return _packed(x.all), x.log_weights  # the current wording is one of these, re-ordered
-  return np.sort(np.asarray(pack(x)[0] if hasattr(x, "starts") else x))
+  return np.sort(np.asarray(_row(x)))
 
 
 @jax.jit
 def _packed(many):
   """The sorted tokens of many prompts."""
   return jnp.sort(jax.vmap(pack)(many)[0], axis=1)
+
+
+def _row(x):
+  """An example's tokens, or its values."""
+  return pack(x)[0] if hasattr(x, "starts") or isinstance(x, prompts.Wordings) else x.reshape(-1)
 
 
 def _drawn(symmetry, x, draws, seed=0):
@@ -125,8 +153,8 @@ def _drawn(symmetry, x, draws, seed=0):
 
 
 def _seen(symmetry, elements, x):
-  """The token rows that elements make of an example."""
-  acted = jax.jit(jax.vmap(lambda e, x: pack(symmetry.act(e, x))[0], (0, None)))(elements, x)
+  """The token rows, or the values, that elements make of an example."""
+  acted = jax.jit(jax.vmap(lambda e, x: _row(symmetry.act(e, x)), (0, None)))(elements, x)
   return [tuple(row) for row in np.asarray(acted).tolist()]
 
 
@@ -141,8 +169,8 @@ def test_identity_aligns_trivially(case):
   _same(symmetry.align(symmetry.identity(x), prediction), prediction)
 
 
-def test_content_is_preserved(case):
-  symmetry, x = case
+def test_content_is_preserved(exact_case):
+  symmetry, x = exact_case
   for seed in range(8):
     element = symmetry.sample(jax.random.key(seed), x)
     _same(_content(symmetry.act(element, x)), _content(x))
@@ -158,8 +186,8 @@ def test_jit_equals_plain(case):
   symmetry, x = case
   key = jax.random.key(3)
   element = symmetry.sample(key, x)
-  _same(jax.jit(symmetry.sample)(key, x), element)
-  _same(jax.jit(symmetry.act)(element, x), symmetry.act(element, x))
+  _close(jax.jit(symmetry.sample)(key, x), element)
+  _close(jax.jit(symmetry.act)(element, x), symmetry.act(element, x))
   prediction = jnp.arange(5.0)
   _same(jax.jit(symmetry.align)(element, prediction), symmetry.align(element, prediction))
 
@@ -194,7 +222,7 @@ def test_the_orbit_is_closed(name):
   views = symmetry.orbit(x, size)
   members = set(_seen(symmetry, views.elements, x))
   assert len(members) == len(views.log_weights) == symmetry.orbit_size(x) == size
-  assert tuple(pack(x)[0].tolist()) in members
+  assert tuple(_row(x).tolist()) in members
   # Acting once more on what a member made gives the same family.
   for m in range(0, size, 5):
     acted = symmetry.act(jax.tree.map(lambda a, m=m: a[m], views.elements), x)
@@ -290,7 +318,7 @@ def _padded(x, segments, choices):
   return jax.tree.map(lambda a: a[0], prompts.stack([x, larger]))
 
 
-@pytest.mark.parametrize("name", [n for n in CASES if "own" not in n])
+@pytest.mark.parametrize("name", [n for n in CASES if "own" not in n and n not in IMAGES])
 def test_draws_do_not_depend_on_the_padding(name):
   symmetry, x = CASES[name]
   longer = _padded(x, segments=23, choices=9)
@@ -379,3 +407,72 @@ def test_chained_orbits_multiply():
   assert len(tokens) == 4
   np.testing.assert_allclose(np.exp(views.log_weights), 0.25, rtol=1e-6)
   assert both.orbit(prompt, 3) is None
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_a_continuous_family_has_no_orbit_and_keeps_its_range(name):
+  symmetry, x = CASES[name]
+  assert symmetry.orbit(x, 10**6) is None and symmetry.orbit_size(x) == math.inf
+  acted = np.array(_seen(symmetry, _drawn(symmetry, x, 200), x))
+  assert acted.min() >= 0 and acted.max() <= 1
+  assert len({tuple(row) for row in acted.tolist()}) == 200
+
+
+def test_views_are_drawn_from_the_stated_ranges():
+  symmetry, x = CASES["view"]
+  drawn = _drawn(symmetry, x, 4000)
+  ends = {"scale": (0.7, 1.0), "angle": (-30.0, 30.0), "brightness": (0.6, 1.4)}
+  for name, (low, high) in ends.items():
+    values, wide = getattr(drawn, name), high - low
+    assert low - 1e-6 <= values.min() < low + 0.01 * wide
+    assert high - 0.01 * wide < values.max() <= high + 1e-6
+    assert abs(values.mean() - (low + high) / 2) < 4 * wide / math.sqrt(12 * 4000)
+  assert abs(drawn.mirrored.mean() - 0.5) < 4 * 0.5 / math.sqrt(4000)
+  # The window stays within the image, and reaches its edges.
+  over = np.abs(drawn.shift) + drawn.scale[:, None] / 2
+  assert over.max() <= 0.5 + 1e-6 and over.max() > 0.499
+
+
+def test_a_range_of_zero_leaves_the_image_as_it_is():
+  symmetry = view(crop=0.0, flip=0.0, rotation=0.0, brightness=0.0)
+  element = symmetry.sample(jax.random.key(0), IMAGE)
+  _same(symmetry.act(element, IMAGE), IMAGE)
+
+
+def test_a_view_turns_mirrors_crops_and_lights_as_it_says():
+  symmetry, one = view(), view().identity(IMAGE)
+  act = lambda **changes: np.asarray(symmetry.act(one._replace(**changes), IMAGE))
+  close = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5)
+  close(act(angle=jnp.float32(90)), np.rot90(IMAGE))
+  close(act(angle=jnp.float32(-180)), np.rot90(IMAGE, 2))
+  close(act(mirrored=jnp.array(True)), IMAGE[:, ::-1])
+  close(act(brightness=jnp.float32(0.5)), IMAGE / 2)
+  close(act(brightness=jnp.float32(9)), np.minimum(9 * IMAGE, 1))
+  # A window of a fifth is the middle pixel; one place to the right is its neighbour.
+  window = act(scale=jnp.float32(0.2))
+  close(window[2, 2], IMAGE[2, 2])
+  close(act(shift=jnp.array([0.0, 0.2]))[:, :4], IMAGE[:, 1:])
+  close(act(shift=jnp.array([-0.2, 0.0]))[1:], IMAGE[:4])
+
+
+def test_the_turns_of_a_square_are_a_group():
+  symmetry = dihedral()
+  table = {row: e for e, row in enumerate(_seen(symmetry, jnp.arange(8), IMAGE))}
+  after = lambda a, b: symmetry.act(b, symmetry.act(a, IMAGE)).reshape(-1)
+  twice = jax.vmap(jax.vmap(after, (None, 0)), (0, None))(jnp.arange(8), jnp.arange(8))
+  products = np.array([[table[tuple(row)] for row in part] for part in twice.tolist()])
+  for own in (products, products.T):  # every element once in every row and column
+    assert (np.sort(own) == np.arange(8)).all()
+  assert (products != products.T).any()  # it is not commutative
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda: dihedral().orbit_size(IMAGE[:4]), "must be square, got 4 x 5"),
+    (lambda: view().sample(jax.random.key(0), PROMPT), r"acts on images .* got a Prompt"),
+    (lambda: dihedral().identity(np.zeros(5)), r"an array of shape \[5\]"),
+    (lambda: view(crop=1.0), "crop must be between 0 and 0.9, got 1"),
+    (lambda: view(rotation=-1.0), "rotation must be between 0 and 180"),
+])
+def test_what_no_image_can_be_is_refused(make, message):
+  with pytest.raises(InputError, match=message):
+    make()

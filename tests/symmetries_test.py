@@ -79,3 +79,18 @@ def test_paraphrase_needs_wordings():
   for function in (paraphrase().identity, paraphrase().orbit_size):
     with pytest.raises(InputError, match="needs examples with wordings"):
       function(PROMPT)
+
+
+def test_a_symmetrys_name_is_its_function_also_where_its_file_was_imported():
+  import importlib
+
+  import mezzanine_jax
+  from mezzanine_jax import symmetries
+
+  for name in SYMMETRIES:
+    module = importlib.import_module(f"mezzanine_jax.symmetries.{name}")
+    assert getattr(symmetries, name) is getattr(mezzanine_jax, name) is getattr(module, name)
+    assert SYMMETRIES[name] is getattr(module, name)
+  for package in (symmetries, mezzanine_jax):
+    with pytest.raises(AttributeError, match="no attribute 'segment_ordr'"):
+      _ = package.segment_ordr

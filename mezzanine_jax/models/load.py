@@ -11,6 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 import tokenizers
 
+from mezzanine_jax.allowed import DTYPES
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models import gguf
 from mezzanine_jax.models.chat import ChatTemplate, directory_chat, gguf_chat
@@ -19,7 +20,6 @@ from mezzanine_jax.models.tokenizer import directory_tokenizer, gguf_tokenizer
 from mezzanine_jax.models.transformer import TransformerConfig
 from mezzanine_jax.models.weights import Tensors, load_params, open_safetensors
 
-DTYPES = ("float32", "bfloat16")
 _HUB_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer*",
               "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
               "merges.txt", "chat_template.jinja")

@@ -17,30 +17,30 @@ import jax.numpy as jnp
 import numpy as np
 
 from mezzanine_jax import (
-    checkpoints,
-    comparison,
-    evaluation,
-    experiment,
-    language,
-    moved,
-    predictions,
-    report,
-    runs,
-    students,
-    training,
+  checkpoints,
+  comparison,
+  evaluation,
+  experiment,
+  language,
+  moved,
+  predictions,
+  report,
+  runs,
+  students,
+  training,
 )
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax import store as store_lib
+from mezzanine_jax.allowed import FEATURES_DTYPES
 from mezzanine_jax.config import arguments_of, option
-from mezzanine_jax.encoding import FEATURES_DTYPES
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.scoring import EMBED_MODES
 from mezzanine_jax.settings import (
-    LmFields,
-    RunFields,
-    SymmetryFields,
-    TrainingFields,
-    WorldFields,
+  LmFields,
+  RunFields,
+  SymmetryFields,
+  TrainingFields,
+  WorldFields,
 )
 
 NAME = "hf_llm_hiddenstate_order_distill"

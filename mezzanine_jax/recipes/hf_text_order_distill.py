@@ -15,29 +15,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
 from mezzanine_jax import (
-    checkpoints,
-    comparison,
-    distill,
+    base_distill,
     encoding,
-    evaluation,
     experiment,
     language,
     moved,
-    noise,
-    predictions,
     progress,
-    report,
     runs,
     students,
-    training,
 )
-from mezzanine_jax import distill_data as data_lib
-from mezzanine_jax import store as store_lib
 from mezzanine_jax.config import arguments_of, option
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.load import load_model
@@ -52,7 +39,6 @@ from mezzanine_jax.symmetries import make_symmetry
 
 NAME = "hf_text_order_distill"
 WHO = "base head"  # what the baseline is called
-STUDENT_VIEWS = ("canonical", "all")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +56,7 @@ class Config(RunFields, TrainingFields, SymmetryFields, EncoderFields, WorldFiel
   depth: int = option(1, "hidden layers of the mlp", at_least=1)
   student_views: str = option(
       "canonical", "what the student learns from: the canonical order, or all views",
-      one_of=STUDENT_VIEWS)
+      one_of=base_distill.STUDENT_VIEWS)
 
 
 def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
@@ -99,7 +85,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
       model.config, dtype=model.dtype, layer=config.layer, pooling=config.pool,
       features_dtype=config.features_dtype,
   ))
-  halves = _halves(config, data)
+  halves = base_distill.halves(config, data)
   plan = experiment.plan_views(
       config, data, asked.prepared, model.tokenizer, asked.symmetry, share=model.config.causal)
   fingerprint = runs.fingerprint(
@@ -107,67 +93,17 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   folder = runs.begin(folder, fingerprint)
   filled = experiment.fill(
       folder, fingerprint, plan, batch_fn, model.params, [e.id for e in data.examples])
-  data_block = experiment.data_block(asked, plan)
   num_choices = len(asked.choices)
   asked = asked._replace(lm=None)
   del model  # training needs the room that the weights take
 
-  features = store_lib.read(filled.store, "features")
   settings = arguments_of(students.HEADS[config.student], dataclasses.asdict(config))
   head = students.make_student(config.student, num_choices=num_choices, **settings)
-  base, answer = _base(config, folder, head, features, plan, data, num_choices, halves[0])
-  base_rows = answer(features)
-  noise_floor = noise.noise_block(
-      base_rows[filled.again.rows], answer(filled.again.values.features))
-  beliefs = evaluation.gather(base_rows, *filled.index)
-
-  all_views = config.student_views == "all"
-  rows = data_lib.DistillData(
-      features=features,
-      log_probs=base_rows,
-      row=plan.rows.row if all_views else plan.rows.canonical_row[:, None],
-      log_weights=plan.views.log_weights if all_views else np.zeros((len(data.labels), 1), "f4"),
-      teacher_log_probs=np.asarray(evaluation.teacher(beliefs)),
-      labels=data.labels,
-  )
-  rows, parts = _part(config, rows, data, halves[1])
-  trained = training.train_with_controls(head, rows, parts, config, folder)
-  checkpoints.save_student(folder.path / runs.STUDENT, trained.result.params, {
-      "name": config.student,
-      "settings": settings,
-      "num_choices": num_choices,
-      "feature_size": features.shape[1],
-      "model_name": config.model_name,
-      "config": dataclasses.asdict(config),
-  })
-  inputs = {"features": jnp.asarray(features), "log_probs": jnp.asarray(base_rows)}
-
-  test = np.flatnonzero(data.is_test)
-  labels, clusters = data.labels[test], [data.clusters[n] for n in test]
-  base_test = evaluation.select(beliefs, test)
-  models = {
-      name: evaluation.select(evaluation.gather(own, *filled.index), test)
-      for name, own in training.predict(trained, inputs).items()
-  }
-  blocks = comparison.student_blocks(base_test, models, labels, clusters, config.seed, WHO)
-  blocks["baseline"] |= comparison.representation_block(
-      features, *(a[test] for a in filled.index[1:]), clusters)
-  blocks["baseline"] |= {"best_step": base.best_step, "chosen_by": base.chosen_by}
-  blocks["student"] |= training.history_block(trained)
-  results = report.header(NAME, config) | blocks | {
-      **moved.blocks(asked, plan, base_test, test, config.n_examples),
-      "noise_floor": noise_floor,
-      "by_movability": comparison.movability_blocks(base_test, models, labels, clusters),
-      "data": data_block | {
-          "base_examples": len(halves[0]), "distill_examples": len(halves[1])},
-      "cost": filled.cost | {
-          "total_seconds": time.monotonic() - started, "peak_rss_mb": report.peak_rss_mb()
-      },
-  }
-  predictions.write(folder.path / runs.PREDICTIONS, [data.examples[n] for n in test],
-                    {"baseline": base_test, **models})
-  report.diagnostics(results, base_test, folder.path / runs.DIAGNOSTICS)
-  return runs.finish(folder, results)
+  task = base_distill.Task(
+      NAME, WHO, asked, plan, filled, base=head, student=head,
+      meta={"settings": settings, "model_name": config.model_name}, embed=None,
+      shown=lambda beliefs, test: moved.blocks(asked, plan, beliefs, test, config.n_examples))
+  return base_distill.run(config, folder, task, halves, started)
 
 
 def show_views(config: Config, number: int) -> Any:
@@ -200,56 +136,3 @@ def _ask(
   names = [*world.label_names] or [str(label) for label in range(world.num_labels)]
   template = f"{{{world.evidence}}}"
   return experiment.Asked(data, model, symmetry, template, names, prepared)
-
-
-def _halves(config: Config, data: experiment.Data) -> tuple[np.ndarray, np.ndarray]:
-  """The training examples that the base head learns from, and those that the student does."""
-  train = np.flatnonzero(~data.is_test)
-  halves = data_lib.split_by_cluster([data.clusters[n] for n in train], 0.5, config.seed)
-  base, other = (train[half] for half in halves)
-  base = base[data.labels[base] >= 0]
-  for half in (base, other):
-    if len({data.clusters[n] for n in half}) < 2:
-      raise InputError(
-          "each half of the training examples needs two texts or more, labelled for the base head,"
-          f" but one has {len(half)} examples of one text at most; give a larger n_train"
-      )
-  return base, other
-
-
-def _part(
-    config: Config, rows: data_lib.DistillData, data: experiment.Data, which: np.ndarray
-) -> tuple[data_lib.DistillData, tuple[np.ndarray, np.ndarray]]:
-  """Some examples, and which of them are learned from and which choose the step."""
-  clusters = [data.clusters[n] for n in which]
-  # Another seed than that of the halves, which are parts of the order by this hash.
-  parts = data_lib.split_by_cluster(clusters, config.valid_fraction, config.seed + 1)
-  return data_lib.select(rows, which), parts
-
-
-def _base(
-    config: Config, folder: runs.Folder, head: students.Student, features: np.ndarray,
-    plan: language.Plan, data: experiment.Data, num_choices: int, which: np.ndarray,
-) -> tuple[distill.TrainResult, Callable[[np.ndarray], np.ndarray]]:
-  """The base head, trained on labels from canonical views, and its log-probs of features."""
-  uniform = np.full((len(features), num_choices), -np.log(num_choices), np.float32)
-  with np.errstate(divide="ignore"):  # KL from a label that is certain is its cross-entropy
-    certain = np.log(np.eye(num_choices, dtype=np.float32))[np.maximum(data.labels, 0)]
-  rows = data_lib.DistillData(
-      features, uniform, plan.rows.canonical_row[:, None],
-      np.zeros((len(data.labels), 1), np.float32), certain, data.labels,
-  )
-  rows, parts = _part(config, rows, data, which)
-  head = students.standardize(
-      head, *data_lib.feature_moments(data_lib.select(rows, parts[0])))
-  # Views are drawn from keys folded from the seed with names, the student's from 1.
-  key = jax.random.fold_in(jax.random.key(config.seed), 2)
-  result = training.train(
-      head, rows, parts, config, key, "training the base head",
-      training.logged(folder.tracker, "baseline"))
-
-  def answer(features: np.ndarray) -> np.ndarray:
-    inputs = {"features": jnp.asarray(features), "log_probs": jnp.asarray(uniform[: len(features)])}
-    return np.asarray(students.predict_rows(head.apply, result.params, inputs))
-
-  return result, answer

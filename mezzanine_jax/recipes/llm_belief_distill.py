@@ -17,35 +17,35 @@ import jax.numpy as jnp
 import numpy as np
 
 from mezzanine_jax import (
-    checkpoints,
-    comparison,
-    efficiency,
-    evaluation,
-    experiment,
-    language,
-    moved,
-    predictions,
-    progress,
-    report,
-    runs,
-    scoring,
-    students,
-    text_features,
-    text_students,
-    training,
-    view_texts,
+  checkpoints,
+  comparison,
+  efficiency,
+  evaluation,
+  experiment,
+  language,
+  moved,
+  predictions,
+  progress,
+  report,
+  runs,
+  scoring,
+  students,
+  text_features,
+  text_students,
+  training,
+  view_texts,
 )
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax import store as store_lib
+from mezzanine_jax.allowed import POOLS
 from mezzanine_jax.config import arguments_of, option
-from mezzanine_jax.encoding import POOLS
 from mezzanine_jax.models.load import LanguageModel, load_model
 from mezzanine_jax.settings import (
-    LmFields,
-    RunFields,
-    SymmetryFields,
-    TrainingFields,
-    WorldFields,
+  LmFields,
+  RunFields,
+  SymmetryFields,
+  TrainingFields,
+  WorldFields,
 )
 
 NAME = "llm_belief_distill"

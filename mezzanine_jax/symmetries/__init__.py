@@ -1,5 +1,7 @@
 """Symmetries: families of transformations that keep the answer, one family a file."""
 
+import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -8,20 +10,12 @@ from mezzanine_jax.base import Symmetry
 from mezzanine_jax.config import arguments_of, did_you_mean
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.symmetries.chain import chain
-from mezzanine_jax.symmetries.demonstration_order import demonstration_order
-from mezzanine_jax.symmetries.factorization import factorization
-from mezzanine_jax.symmetries.option_order import option_order
-from mezzanine_jax.symmetries.paraphrase import paraphrase
-from mezzanine_jax.symmetries.segment_order import segment_order
 
+TEXT = ("segment_order", "option_order", "demonstration_order", "paraphrase", "factorization")
+IMAGES = ("view", "dihedral")
 # What `symmetry` in a configuration may name, and the factory behind it.
-SYMMETRIES = {
-    "segment_order": segment_order,
-    "option_order": option_order,
-    "demonstration_order": demonstration_order,
-    "paraphrase": paraphrase,
-    "factorization": factorization,
-}
+SYMMETRIES = plugins.BuiltIn(
+    {name: f"mezzanine_jax.symmetries.{name}:{name}" for name in TEXT + IMAGES})
 ENTRY_POINTS = "mezzanine.symmetries"  # where other packages name factories of their own
 
 
@@ -70,11 +64,33 @@ def symmetry_names() -> list[str]:
   return [*SYMMETRIES, *(n for n in plugins.names(ENTRY_POINTS) if n not in SYMMETRIES)]
 
 
+class _Package(types.ModuleType):
+  """This package: its functions are imported when they are asked for.
+
+  A function is called as its file is, and is what `mezzanine_jax.symmetries.NAME` means, also
+  where somebody imported the file.
+  """
+
+  def __getattr__(self, name: str) -> Any:
+    if name in SYMMETRIES:
+      return SYMMETRIES[name]
+    raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+
+  def __setattr__(self, name: str, value: Any) -> None:
+    is_file = name in SYMMETRIES and isinstance(value, types.ModuleType)
+    super().__setattr__(name, getattr(value, name) if is_file else value)
+
+
+sys.modules[__name__].__class__ = _Package
+
 __all__ = [
     "ENTRY_POINTS",
+    "IMAGES",
     "SYMMETRIES",
+    "TEXT",
     "chain",
     "demonstration_order",
+    "dihedral",
     "factorization",
     "get_symmetry",
     "make_symmetry",
@@ -82,4 +98,5 @@ __all__ = [
     "paraphrase",
     "segment_order",
     "symmetry_names",
+    "view",
 ]

@@ -9,12 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mezzanine_jax.allowed import ORBITS
 from mezzanine_jax.base import Array, Prediction, Symmetry, Views, no_orders
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.prompts import OPTIONS, Prompt, Wordings, current
 from mezzanine_jax.symmetries.blocks import place_words, reorder
-
-ORBITS = ("full", "cyclic")
 
 
 def option_order(orbit: str = "full") -> Symmetry:

@@ -9,17 +9,14 @@ from typing import Any
 from mezzanine_jax import plugins
 from mezzanine_jax.config import arguments_of, did_you_mean
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.worlds import evidence_qa, hf_qa, hf_text, multiple_choice
 from mezzanine_jax.worlds.world import World, digest
 
 GROUP = "mezzanine.worlds"  # entry points of other packages: a loader like those here
 
-WORLDS = {
-  "evidence_qa": evidence_qa.load,
-  "hf_qa": hf_qa.load,
-  "hf_text": hf_text.load,
-  "multiple_choice": multiple_choice.load,
-}
+WORLDS = plugins.BuiltIn({
+  name: f"mezzanine_jax.worlds.{name}:load"
+  for name in ("evidence_qa", "hf_qa", "hf_text", "images", "multiple_choice")
+})
 
 
 def get_world(name: str) -> Callable[..., World]:

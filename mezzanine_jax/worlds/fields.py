@@ -6,7 +6,6 @@ from typing import Any
 
 from mezzanine_jax.config import did_you_mean
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.sentences import fold_white_space
 from mezzanine_jax.worlds.sources import Source, Table
 from mezzanine_jax.worlds.world import Field, stable_hash
 
@@ -114,6 +113,8 @@ def cluster(kind: str, content: str, *otherwise: str) -> str:
     content: the text.
     *otherwise: kind and text that stand in for an empty one.
   """
+  from mezzanine_jax.sentences import fold_white_space  # worlds of texts only
+
   folded = fold_white_space(content)
   if not folded and otherwise:
     kind, folded = otherwise[0], fold_white_space(otherwise[1])

@@ -11,14 +11,11 @@ from mezzanine_jax.sentences import split_sentences
 from mezzanine_jax.worlds import fields as fields_lib
 from mezzanine_jax.worlds.labels import (
   LabelMap,
-  answer_text,
-  found_labels,
-  map_names,
-  parse_label_map,
+  table_labels,
   to_labels,
 )
 from mezzanine_jax.worlds.sources import Source, Table, open_source, short_name
-from mezzanine_jax.worlds.splits import assemble, read_parts
+from mezzanine_jax.worlds.splits import assemble, read_parts, without_repeats
 from mezzanine_jax.worlds.world import World, check_counts
 
 
@@ -153,11 +150,12 @@ def load(
   for table in tables:
     asked = {"text_field": text_field, "label_field": label_field}
     fields_lib.require(source, table, asked)
-  used_map, names, message = _labels(tables, label_field, label_map, known)
+  used_map, names, message = table_labels(
+    tables, label_field, label_map, known.label_names if known else None)
   read, dropped = [], {}
   for part, table in zip(("train", "test"), tables, strict=False):
     examples = _examples(source, table, text_field, label_field, extra_fields, used_map)
-    kept = _without_repeats(examples)
+    kept = without_repeats(examples)
     dropped[f"{part if len(tables) > 1 else 'all'}: text again"] = len(examples) - len(kept)
     read.append(kept)
   return assemble(
@@ -176,28 +174,6 @@ def load(
     choices=known.choices if known else tuple(f" {name}" for name in names),
     label_names=names,
   )
-
-
-def _labels(
-  tables: Sequence[Table], field: str, label_map: LabelMap | None, known: Preset | None
-) -> tuple[dict[str, int], tuple[str, ...], list[str]]:
-  """From a label's folded value to its index, the labels' names, and what the reader is told."""
-  if label_map is not None:
-    used = parse_label_map(label_map)
-    return used, map_names(used), []
-  if known is not None:  # a local copy may hold indices or names
-    used = {answer_text(name): label for label, name in enumerate(known.label_names)}
-    return used | {str(label): label for label in range(len(used))}, known.label_names, []
-  own = tables[0].label_names.get(field)
-  if own is not None:
-    return {answer_text(name): label for label, name in enumerate(own)}, tuple(own), []
-  answers = [row.get(field) for table in tables for row in table.rows]
-  names = found_labels(answers, field)
-  used = {answer_text(name): label for label, name in enumerate(names)}
-  numbered = list(used) == [str(label) for label in range(len(used))]
-  shown = ", ".join(f"{label} {name}" for label, name in enumerate(names[:10]))
-  shown += ", ..." if len(names) > 10 else ""
-  return used, tuple(names), [] if numbered else [f"labels by the values of {field!r}: {shown}"]
 
 
 def _examples(
@@ -219,11 +195,6 @@ def _examples(
     Example(name, {"text": text} | extra, label, fields_lib.cluster("text", text))
     for name, text, extra, label in zip(ids, texts, extras, labels, strict=True)
   ]
-
-
-def _without_repeats(examples: list[Example]) -> list[Example]:
-  """The first example of every text and label."""
-  return list({(e.cluster, e.label): e for e in reversed(examples)}.values())[::-1]
 
 
 def _count(examples: list[Example]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.worlds.sources import Table
 
 LabelMap = str | Mapping[Any, int] | Sequence[Any]
 _SAME = {"true": "yes", "false": "no"}
@@ -136,6 +137,41 @@ def found_labels(answers: Sequence[Any], field: str) -> list[str]:
   except ValueError:
     order = sorted(names)
   return [names[text] for text in order]
+
+
+def table_labels(
+  tables: Sequence[Table],
+  field: str,
+  label_map: LabelMap | None = None,
+  known: Sequence[str] | None = None,
+) -> tuple[dict[str, int], tuple[str, ...], list[str]]:
+  """The labels of a dataset: those that are asked for, known, its own, or those that occur.
+
+  Args:
+    tables: its splits.
+    field: the field with the label.
+    label_map: see `parse_label_map`; it goes before all else.
+    known: the labels' names in their order, where they are known.
+
+  Returns:
+    From a label's folded value to its index, the labels' names, and what the reader is told.
+  """
+  if label_map is not None:
+    used = parse_label_map(label_map)
+    return used, map_names(used), []
+  if known is not None:  # a local copy may hold indices or names
+    used = {answer_text(name): label for label, name in enumerate(known)}
+    return used | {str(label): label for label in range(len(used))}, tuple(known), []
+  own = tables[0].label_names.get(field)
+  if own is not None:
+    return {answer_text(name): label for label, name in enumerate(own)}, tuple(own), []
+  answers = [row.get(field) for table in tables for row in table.rows]
+  names = found_labels(answers, field)
+  used = {answer_text(name): label for label, name in enumerate(names)}
+  numbered = list(used) == [str(label) for label in range(len(used))]
+  shown = ", ".join(f"{label} {name}" for label, name in enumerate(names[:10]))
+  shown += ", ..." if len(names) > 10 else ""
+  return used, tuple(names), [] if numbered else [f"labels by the values of {field!r}: {shown}"]
 
 
 def to_labels(

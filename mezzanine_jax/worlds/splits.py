@@ -108,6 +108,11 @@ def assemble(
   return World(parts["train"], parts["test"], num_labels, notes, digests, **defaults)
 
 
+def without_repeats(examples: list[Example]) -> list[Example]:
+  """The first example of every text and label."""
+  return list({(e.cluster, e.label): e for e in reversed(examples)}.values())[::-1]
+
+
 def _filled(source: Source, split: str) -> Table:
   """Reads a split that must not be empty."""
   table = source.read(split)

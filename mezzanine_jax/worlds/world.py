@@ -5,19 +5,21 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mezzanine_jax.base import Example
 from mezzanine_jax.errors import InputError
 
 # What a field of an example's `x` may hold.
-Field = str | list[str] | dict[str, str]
+Field = str | list[str] | dict[str, str] | np.ndarray
 
 
 class World(NamedTuple):
   """Examples to learn from and examples to be judged by.
 
   Attributes:
-    train: the training examples; `x` is a dict of fields, each a str, a list of str or a dict of
-      str.
+    train: the training examples; `x` is a dict of fields, each a str, a list of str, a dict of
+      str, or an image uint8[H, W, channels].
     test: the test examples; none shares its cluster with a training example.
     num_labels: how many labels there are (C); choice c of a prompt is label c.
     notes: what happened to the data, ready for JSON: `asked`, `available` and `used` examples
@@ -58,9 +60,16 @@ def digest(examples: Sequence[Example]) -> str:
   for example in examples:
     # A dict as pairs: it is shown in its order, which sort_keys would hide.
     fields = {k: list(v.items()) if isinstance(v, dict) else v for k, v in example.x.items()}
+    fields = {k: _bytes(v) if isinstance(v, np.ndarray) else v for k, v in fields.items()}
     record = [example.id, fields, example.label]
     state.update(json.dumps(record, sort_keys=True, separators=(",", ":")).encode() + b"\n")
   return state.hexdigest()
+
+
+def _bytes(array: np.ndarray) -> list[str]:
+  """What stands for an array: its type, shape and bytes."""
+  content = np.ascontiguousarray(array).tobytes()
+  return [str(array.dtype), str(array.shape), hashlib.sha256(content).hexdigest()]
 
 
 def stable_hash(*parts: object) -> str:

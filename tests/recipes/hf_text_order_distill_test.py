@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import reported
 
-from mezzanine_jax import distill_data, report, tracking, training
+from mezzanine_jax import base_distill, distill_data, report, tracking, training
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.recipes import hf_text_order_distill as recipe
 
@@ -71,7 +71,7 @@ def test_the_report_speaks_of_a_base_head(finished, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("views", recipe.STUDENT_VIEWS)
+@pytest.mark.parametrize("views", base_distill.STUDENT_VIEWS)
 def test_no_teacher_is_in_sample(config, views, tmp_path, monkeypatch):
   used = {}
 

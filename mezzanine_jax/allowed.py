@@ -1,0 +1,8 @@
+"""What some fields of a configuration may be, apart from the code behind it, which imports more."""
+
+DTYPES = ("float32", "bfloat16")  # of a language model's weights, see `models.load`
+CHOICE_NORMS = ("none", "token", "char")  # see `scoring`
+FEATURES_DTYPES = ("float32", "bfloat16", "float16")  # see `encoding`
+POOLS = ("cls", "mean", "last", "mean_std")  # see `encoding`
+UNITS = ("sentence", "paragraph", "document")  # see `sentences`
+ORBITS = ("full", "cyclic")  # see `symmetries.option_order`

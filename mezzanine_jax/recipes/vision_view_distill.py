@@ -1,0 +1,162 @@
+"""Distill an image classifier's belief, averaged over views, into a model of its kind.
+
+1. Labelled images; cropped, turned, mirrored or lit a little differently they are the same thing.
+2. A small convolutional network learns the labels of one half of the training images.
+3. The teacher is its mean belief over K views of each image of the other half; a student learns
+   it. No image is taught by a model that was trained on it.
+4. On test images: how far base model, student and two controls move over the views, and how far
+   they are from the teacher. `views.png` shows the images that move most.
+"""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from mezzanine_jax import (
+    base_distill,
+    experiment,
+    image_figures,
+    images,
+    moved,
+    progress,
+    report,
+    runs,
+    students,
+)
+from mezzanine_jax.config import arguments_of, option
+from mezzanine_jax.errors import InputError
+from mezzanine_jax.models.cnn import IMAGE_STUDENTS, hidden_layer
+from mezzanine_jax.settings import SymmetryFields, TrainingFields, ViewFields, WorldFields
+from mezzanine_jax.symmetries import IMAGES, TEXT, make_symmetry
+from mezzanine_jax.symmetries.view import View, in_words
+
+NAME = "vision_view_distill"
+WHO = "base model"  # what the baseline is called
+VIEWS_PICTURE = "views.png"
+_STUDENTS = students.STUDENTS | IMAGE_STUDENTS
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(TrainingFields, ViewFields, SymmetryFields, WorldFields):
+  """Every field of the recipe."""
+
+  world: str = option("images", "where examples come from; one with images and labels")
+  dataset: str | None = option(
+      "digits", "digits (of scikit-learn), a folder of class folders with PNG or JPEG files,"
+      " cifar10, fashion_mnist, hub id, or data files with images")
+  n_train: int = option(1300, "training images, half of them for the base model", at_least=4)
+  n_test: int = option(449, "test images", at_least=1)
+  symmetry: str = option(
+      "view", f"families of views, chained with commas: {', '.join(IMAGES)} (the square's turns"
+      " and mirror images, where they keep the label)")
+  base: str = option("cnn", "the base model", one_of=tuple(IMAGE_STUDENTS))
+  student: str = option("cnn", "the student", one_of=tuple(_STUDENTS))
+  width: int = option(16, "cnn: channels of the first block", at_least=1)
+  blocks: int = option(2, "cnn: blocks, each of which halves the sides", at_least=1)
+  hidden: int = option(64, "width of the hidden layer, or of the mlp's", at_least=1)
+  depth: int = option(1, "mlp: hidden layers", at_least=1)
+  student_views: str = option(
+      "canonical", "what the student learns from: the image as it is, or all views",
+      one_of=base_distill.STUDENT_VIEWS)
+  batch_views: int = option(1024, "views drawn at once", at_least=1, runtime=True)
+
+
+def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
+  """Runs the experiment, or continues it, or returns the results of a finished one.
+
+  Args:
+    config: see `Config`.
+    out: the run's folder.
+
+  Returns:
+    What `results.json` holds.
+
+  Raises:
+    InputError: for input that cannot be used; nothing is written then, but for a loss that turns
+      out not to be finite.
+  """
+  started = time.monotonic()
+  folder = runs.look(out, NAME, config)
+  if folder.results is not None:
+    return folder.results
+
+  # Everything that can be wrong with the input shows before anything is written.
+  asked = _ask(config)
+  data, num_choices = asked.data, len(asked.choices)
+  base, _ = _model(config, config.base, asked)
+  student, settings = _model(config, config.student, asked)
+  halves = base_distill.halves(config, data)
+  with progress.bar("drawing the views"):
+    plan = images.plan(asked.prepared, asked.symmetry, batch_views=config.batch_views,
+                       **experiment.drawn(config, data))
+  fingerprint = runs.fingerprint(
+      NAME, config, data=data.world.digests, rows=images.digest(plan), choices=num_choices)
+  runs.begin(folder, fingerprint)
+  filled = experiment.fill(
+      folder, fingerprint, plan, images.renderer(asked.symmetry), {},
+      [e.id for e in data.examples], kind=images)
+
+  def shown(beliefs, test):
+    return {"examples": moved.examples(
+        asked, plan, beliefs, test, config.n_examples, lambda rows: _texts(config, plan, rows))}
+
+  def draw(results, beliefs, features, test):
+    image_figures.worst_moved(
+        results, beliefs, features, plan.rows.canonical_row[test], plan.rows.row[test],
+        data.labels[test], asked.prepared.images.shape[1:], folder.path / VIEWS_PICTURE)
+
+  task = base_distill.Task(
+      NAME, WHO, asked, plan, filled, base=base, student=student,
+      meta={"settings": settings, "base": config.base},
+      embed=hidden_layer(base), shown=shown, draw=draw)
+  return base_distill.run(config, folder, task, halves, started)
+
+
+def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
+  """Prints the results, and where the picture is."""
+  report.show(results, out)
+  print(f"{VIEWS_PICTURE} there shows the images that move most")
+
+
+def _ask(config: Config) -> experiment.Asked:
+  """Loads the data and looks whether it and the symmetry are of images."""
+  for name in (n.strip() for n in config.symmetry.split(",")):
+    if name in TEXT:
+      raise InputError(
+          f"the symmetry {name} is of texts; of images there are {', '.join(IMAGES)}")
+  symmetry = make_symmetry(config.symmetry, **dataclasses.asdict(config))
+  data = experiment.load_data(config)
+  world = data.world
+  if world.num_labels < 2:
+    raise InputError(f"a classifier needs two labels or more, the data has {world.num_labels}")
+  prepared = images.prepare(data.examples)
+  symmetry.identity(prepared.images[0])  # whether it can act on such images
+  names = [*world.label_names] or [str(label) for label in range(world.num_labels)]
+  return experiment.Asked(data, None, symmetry, None, names, prepared)
+
+
+def _model(
+    config: Config, name: str, asked: experiment.Asked
+) -> tuple[students.Student, dict[str, Any]]:
+  """A model of a name, and its settings."""
+  given = dataclasses.asdict(config) | {"shape": list(asked.prepared.images.shape[1:])}
+  settings = arguments_of(_STUDENTS[name], given)
+  return students.make_student(
+      name, factories=_STUDENTS, num_choices=len(asked.choices), **settings), settings
+
+
+def _texts(config: Config, plan: images.Plan, rows: np.ndarray) -> list[str]:
+  """What the views of some rows do, in words."""
+  out = []
+  for row in rows:
+    parts = jax.tree.map(lambda a, row=row: a[row], plan.rows.elements)
+    parts = parts if "," in config.symmetry else (parts,)
+    out.append("; then ".join(
+        in_words(part) if isinstance(part, View) else f"element {np.asarray(part).tolist()}"
+        for part in parts))
+  return out
