@@ -2,19 +2,33 @@
 
 import hashlib
 import itertools
-from collections.abc import Callable, Sequence
+import logging
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from mezzanine_jax import designs, engine, packing, prompts, scoring, tokenization
+from mezzanine_jax import (
+    cache,
+    damage,
+    designs,
+    engine,
+    locks,
+    packing,
+    prompts,
+    scoring,
+    tokenization,
+)
 from mezzanine_jax import store as store_lib
 from mezzanine_jax import texts as texts_lib
 from mezzanine_jax.base import Example, Params, Symmetry, Views
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models import transformer
 
+# Raise it when the same model, tokens and settings give other rows than before.
+SCORER_VERSION = 1
 _CHUNK = 128  # rows whose tokens are looked up in one call; and examples, when rows are sorted
 
 
@@ -208,9 +222,10 @@ def score(
     fingerprint: str,
     *,
     ids: Sequence[str],
+    about: Mapping[str, Any] | None = None,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> tuple[store_lib.Store, int]:
-  """Runs the rows that the store in `path` does not hold yet.
+  """Runs the rows that the store in `path` does not hold yet, or has lost.
 
   Args:
     plan: from `plan`.
@@ -218,12 +233,17 @@ def score(
       function for two calls compiles once.
     params: the language model's.
     path: the store's folder.
-    fingerprint: of everything that changes the numbers.
+    fingerprint: of everything that changes the rows.
     ids: the examples' names, for errors.
+    about: what a reader may want to know of the store.
     progress: called with the number of rows whenever some are done.
 
   Returns:
     The store, every row done, and how many rows were run now.
+
+  Raises:
+    InputError: if another process writes the store, it belongs to another run, or it cannot be
+      written.
   """
   params = transformer.layers_as_bits(params)
 
@@ -238,11 +258,21 @@ def score(
       "row": plan.rows.row,
       "log_weight": plan.views.log_weights,
   }
-  store = store_lib.open_store(path, fingerprint, arrays, index)
-  ran = engine.run(
-      batch_fn, params, inputs_of, plan.batches, store, progress=progress,
-      name_of=lambda row: f"example {ids[plan.rows.example[row]]!r}",
-  )
+  path = pathlib.Path(path)
+  if damage.is_whole(path, fingerprint):  # it may be in a place that can only be read
+    store = store_lib.open_store(path, fingerprint, arrays, index)
+    store_lib.touch(store)
+    progress(number)
+    return store, 0
+  with locks.only_one(cache.lock_of(path), str(path)):
+    store = store_lib.open_store(path, fingerprint, arrays, index, about)
+    if (mended := damage.mend(store, index)) is not None:
+      logging.getLogger(__name__).warning(mended)
+    ran = engine.run(
+        batch_fn, params, inputs_of, plan.batches, store, progress=progress,
+        name_of=lambda row: f"example {ids[plan.rows.example[row]]!r}",
+    )
+    store_lib.touch(store)
   return store, ran
 
 

@@ -137,3 +137,6 @@ class RunFields(_Checked):
 
   batch_tokens: int = option(3072, "tokens of a batch of prompts", at_least=1, runtime=True)
   max_shapes: int = option(8, "most batch shapes compiled", at_least=1, runtime=True)
+  cache_dir: str | None = option(
+      None, "folder of rows that runs share, see `mezzanine cache` (none: each has its own)",
+      runtime=True)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mezzanine_jax import distill, progress, students
+from mezzanine_jax import distill, preemption, progress, students
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax.base import Array, Params
 
@@ -44,7 +44,7 @@ def train_with_controls(
     data: the training examples with the teacher's answers.
     parts: indices of the examples to learn from and of those that choose the step.
     config: has the fields of `settings.TrainingFields`, and a seed.
-    checkpoint_dir: where the student is written.
+    checkpoint_dir: where the student is written, and its twin in `control` within.
   """
   part_train, part_valid = parts
   data = data_lib.select(data, np.arange(len(part_train) + len(part_valid)))
@@ -55,15 +55,16 @@ def train_with_controls(
   keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 1), 3)
 
   result = train(
-      student, data, parts, config, keys[0], "training the student", str(checkpoint_dir))
+      student, data, parts, config, keys[0], "training the student", checkpoint_dir)
   shuffled = data_lib.shuffled_targets(keys[1], data)
-  control = train(student, shuffled, parts, config, keys[2], "training the control")
+  control = train(student, shuffled, parts, config, keys[2], "training the control",
+                  pathlib.Path(checkpoint_dir) / "control")
   return Trained(student.apply, result, control, data_lib.mean_teacher(data))
 
 
 def train(
     student: students.Student, data: data_lib.DistillData, parts: tuple[np.ndarray, np.ndarray],
-    config: Any, key: Array, title: str, checkpoint_dir: str | None = None,
+    config: Any, key: Array, title: str, checkpoint_dir: str | pathlib.Path | None = None,
 ) -> distill.TrainResult:
   """`distill.train` by a configuration's fields, with a progress bar of that title.
 
@@ -77,7 +78,8 @@ def train(
     checkpoint_dir: where the student is written, None for nowhere.
   """
   part_train, part_valid = parts
-  with progress.bar(title, config.steps) as advance:
+  with preemption.deferred() as terminated, progress.bar(
+      title, config.steps) as advance:
     at = [0]
 
     def moved(point):
@@ -89,7 +91,7 @@ def train(
         key=key, steps=config.steps, batch_size=config.batch_size,
         learning_rate=config.learning_rate, weight_decay=config.weight_decay,
         hard_label_weight=config.hard_label_weight, eval_every=config.eval_every,
-        checkpoint_dir=checkpoint_dir, progress=moved,
+        checkpoint_dir=checkpoint_dir, progress=moved, stop=terminated,
     )
 
 

@@ -87,11 +87,13 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
     InputError: for input that cannot be used; nothing is written then, but for features or a loss
       that turn out not to be finite.
   """
-  started = time.monotonic()
-  folder = runs.look(out, NAME, config)
-  if folder.results is not None:
-    return folder.results
+  with runs.opened(out, NAME, config) as folder:
+    return _run(config, folder) if folder.results is None else folder.results
 
+
+def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
+  """The run in a folder that is its own; its results."""
+  started = time.monotonic()
   # Everything that can be wrong with the input shows before anything is written.
   asked = _ask(config)
   data, model = asked.data, asked.lm
@@ -104,9 +106,10 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
       config, data, asked.prepared, model.tokenizer, asked.symmetry, share=model.config.causal)
   fingerprint = runs.fingerprint(
       NAME, config, model=model.digest, data=data.world.digests, rows=language.digest(plan))
-  runs.begin(folder, fingerprint)
-  filled = experiment.fill(
-      folder, fingerprint, plan, batch_fn, model.params, [e.id for e in data.examples])
+  rows_fingerprint = experiment.rows_fingerprint(
+      config, asked, plan, features=[config.layer, config.pool, config.features_dtype])
+  folder = runs.begin(folder, fingerprint, {runs.STORE: rows_fingerprint})
+  filled = experiment.fill(folder, plan, batch_fn, model.params, [e.id for e in data.examples])
   data_block = experiment.data_block(asked, plan)
   num_choices = len(asked.choices)
   asked = asked._replace(lm=None)
@@ -115,7 +118,8 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   features = store_lib.read(filled.store, "features")
   settings = arguments_of(students.STUDENTS[config.student], dataclasses.asdict(config))
   head = students.make_student(config.student, num_choices=num_choices, **settings)
-  base, answer = _base(config, head, features, plan, data, num_choices, halves[0])
+  base, answer = _base(
+      config, head, features, plan, data, num_choices, halves[0], folder.path / runs.STUDENT)
   base_rows = answer(features)
   noise_floor = noise.noise_block(
       base_rows[filled.again.rows], answer(filled.again.values.features))
@@ -230,7 +234,7 @@ def _part(
 
 def _base(
     config: Config, head: students.Student, features: np.ndarray, plan: language.Plan,
-    data: experiment.Data, num_choices: int, which: np.ndarray,
+    data: experiment.Data, num_choices: int, which: np.ndarray, student_dir: pathlib.Path,
 ) -> tuple[distill.TrainResult, Callable[[np.ndarray], np.ndarray]]:
   """The base head, trained on labels from canonical views, and its log-probs of features."""
   uniform = np.full((len(features), num_choices), -np.log(num_choices), np.float32)
@@ -245,7 +249,8 @@ def _base(
       head, *data_lib.feature_moments(data_lib.select(rows, parts[0])))
   # Views are drawn from keys folded from the seed with names, the student's from 1.
   key = jax.random.fold_in(jax.random.key(config.seed), 2)
-  result = training.train(head, rows, parts, config, key, "training the base head")
+  result = training.train(
+      head, rows, parts, config, key, "training the base head", student_dir / "base")
 
   def answer(features: np.ndarray) -> np.ndarray:
     inputs = {"features": jnp.asarray(features), "log_probs": jnp.asarray(uniform[: len(features)])}
