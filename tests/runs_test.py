@@ -34,7 +34,7 @@ def _look(out, config=None, recipe="r"):
 def _content(out):
   if out.is_file():
     return out.read_bytes()
-  return {p.name: p.read_bytes() for p in out.iterdir()} if out.exists() else None
+  return {p: p.read_bytes() if p.is_file() else None for p in out.rglob("*")}
 
 
 ROWS = {"views.zarr": "rows"}
