@@ -201,7 +201,8 @@ def _base(
   # Views are drawn from keys folded from the seed with names, the student's from 1.
   key = jax.random.fold_in(jax.random.key(config.seed), 2)
   result = training.train(model, rows, parts, config, key, f"training the {task.who}",
-                          training.logged(folder.tracker, "baseline"))
+                          training.logged(folder.tracker, "baseline"),
+                          folder.path / runs.STUDENT / "base")
 
   def inputs_of(features: np.ndarray) -> students.Inputs:
     return {"features": jnp.asarray(features), "log_probs": jnp.asarray(uniform[: len(features)])}

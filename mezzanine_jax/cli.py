@@ -2,25 +2,46 @@
 
 import argparse
 import dataclasses
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
+from mezzanine_jax import preemption
 from mezzanine_jax.errors import InputError
+
+# What a disk says that takes nothing: it is full, or may only be read.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command line; returns the exit status (2 for bad input, 130 when interrupted)."""
+  """Runs the command line; returns the exit status.
+
+  2 for bad input or a disk that takes nothing, 130 when interrupted, 143 when terminated, 1 from
+  `cache verify` that found damage.
+  """
   try:
-    return _run(list(sys.argv[1:] if argv is None else argv))
+    with preemption.raised():
+      return _run(list(sys.argv[1:] if argv is None else argv))
   except InputError as error:
     print(f"mezzanine: {' '.join(str(error).split())}", file=sys.stderr)
     return 2
   except KeyboardInterrupt:
     print("mezzanine: stopped; the same command continues", file=sys.stderr)
     return 130
+  except preemption.Terminated:
+    print("mezzanine: terminated; what was done is saved, the same command continues",
+          file=sys.stderr)
+    return 143
+  except OSError as error:
+    if error.errno not in _DISK:
+      raise
+    where = f"{error.filename}: " if error.filename else ""
+    print(f"mezzanine: {where}{error.strerror}; the same command continues after that is put right",
+          file=sys.stderr)
+    return 2
 
 
 def _run(argv: list[str]) -> int:
@@ -45,11 +66,43 @@ def _run(argv: list[str]) -> int:
   shown.add_argument("--format", choices=("html", "md"), default="html")
   shown.add_argument("--to", metavar="FILE", help="where it goes (default: OUT/report.html; for"
                      " several runs ./report.html; md: printed)")
+  _add_cache(commands)
   # The fields of `run` depend on its recipe, so that it parses its own arguments.
   if argv[:1] == ["run"]:
     return _run_recipe(argv[1:])
   arguments = parser.parse_args(argv)
+  if arguments.command == "cache":
+    return _cache(arguments)
   return _report(arguments) if arguments.command == "report" else _list()
+
+
+def _add_cache(commands: Any) -> None:
+  """The arguments of `cache`."""
+  cache = commands.add_parser(
+      "cache", help="rows that runs share: list, verify, prune",
+      description="Rows that runs with the same --cache_dir share.")
+  what = cache.add_subparsers(dest="what", required=True, metavar="WHAT")
+  for name, text in (("list", "every store: model and data, rows, size, days since its last use"),
+                     ("verify", "read everything; tell what is damaged (status 1)"),
+                     ("prune", "remove stores and say which")):
+    part = what.add_parser(name, help=text, description=text)
+    part.add_argument("dir", metavar="DIR", help="the --cache_dir of the runs")
+  part.add_argument("--older_than", type=float, metavar="DAYS", help="those not used for so long")
+  part.add_argument("--unfinished", action="store_true", help="those that lack some of their rows")
+
+
+def _cache(arguments: argparse.Namespace) -> int:
+  """`mezzanine cache list|verify|prune DIR`."""
+  from mezzanine_jax import cache, cache_report
+
+  if arguments.what == "list":
+    cache_report.show(cache.entries(arguments.dir))
+    return 0
+  if arguments.what == "verify":
+    return cache_report.show_verified(cache.verify(arguments.dir))
+  cache_report.show_pruned(
+      cache.prune(arguments.dir, arguments.older_than, arguments.unfinished))
+  return 0
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mezzanine_jax import checkpoints
+from mezzanine_jax import checkpoints, preemption
 from mezzanine_jax.base import Array, Params
 from mezzanine_jax.distill_data import Batch, DistillData, compact, draw_batch, table
 from mezzanine_jax.divergences import kl
@@ -202,6 +202,7 @@ def train(
   checkpoint_seconds: float = 10.0,
   resume: bool = True,
   progress: Callable[[Point], None] | None = None,
+  stop: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
   """Trains a student and keeps the step that is nearest the teacher on the validation part.
 
@@ -224,6 +225,7 @@ def train(
     checkpoint_seconds: least time between two writes of `last`; does not change the result.
     resume: go on from `last/` where there is one; False: start over.
     progress: called with every new `Point`.
+    stop: asked after every evaluation; True saves the state and ends the process's work.
 
   Returns:
     The chosen params, their step, and the history, whole even after an interruption.
@@ -231,6 +233,7 @@ def train(
   Raises:
     InputError: data or settings that cannot be used, a loss that is not finite, or a
       `checkpoint_dir` that holds another training.
+    Terminated: once `stop` says so.
   """
   plan = _Plan(steps, batch_size, learning_rate, weight_decay, hard_label_weight, eval_every)
   _check_plan(plan)
@@ -259,10 +262,13 @@ def train(
     loop = _advance(loop, data, valid, draw_key, length, apply=student.apply, plan=plan)
     _report(loop, plan, valid is not None, progress)
     done += length
-    due = done and time.monotonic() - saved >= checkpoint_seconds
+    stopped = stop()
+    due = done and (stopped or time.monotonic() - saved >= checkpoint_seconds)
     if checkpoint_dir is not None and (due or done == steps):
       checkpoints.save_last(checkpoint_dir, fingerprint, done, loop)
       saved = time.monotonic()
+    if stopped:
+      raise preemption.Terminated
   if checkpoint_dir is not None:
     checkpoints.save_best(checkpoint_dir, loop.best_params)
   history = tuple(_point(loop, i, plan, valid is not None) for i in range(int(loop.points)))

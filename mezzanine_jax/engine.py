@@ -1,12 +1,15 @@
 """The engine: distinct (example, view) pairs become rows, rows become batches of few shapes."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+import logging
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from mezzanine_jax import cache, damage, locks
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Element, Params, Views
 from mezzanine_jax.errors import InputError
@@ -170,6 +173,7 @@ def fill(
     fingerprint: str,
     *,
     ids: Sequence[str],
+    about: Mapping[str, Any] | None = None,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> tuple[store_lib.Store, int]:
   """Opens or makes the store of some rows, and runs those that it does not hold yet.
@@ -184,21 +188,36 @@ def fill(
     path: the store's folder.
     fingerprint: of everything that changes the numbers.
     ids: the examples' names, for errors.
+    about: what a reader may want to know of the store.
     progress: called with the number of rows whenever some are done.
 
   Returns:
     The store, every row done, and how many rows were run now.
+
+  Raises:
+    InputError: if another process writes the store, it belongs to another run, or it cannot be
+      written.
   """
   shapes = jax.eval_shape(batch_fn, params, *inputs_of(batches[0]))._asdict()
   arrays = {name: ((len(rows.example), *a.shape[1:]), str(a.dtype)) for name, a in shapes.items()}
   index = {
       "canonical_row": rows.canonical_row, "row": rows.row, "log_weight": views.log_weights,
   }
-  store = store_lib.open_store(path, fingerprint, arrays, index)
-  ran = run(
-      batch_fn, params, inputs_of, batches, store, progress=progress,
-      name_of=lambda row: f"example {ids[rows.example[row]]!r}",
-  )
+  path = pathlib.Path(path)
+  if damage.is_whole(path, fingerprint):  # it may be in a place that can only be read
+    store = store_lib.open_store(path, fingerprint, arrays, index)
+    store_lib.touch(store)
+    progress(len(rows.example))
+    return store, 0
+  with locks.only_one(cache.lock_of(path), str(path)):
+    store = store_lib.open_store(path, fingerprint, arrays, index, about)
+    if (mended := damage.mend(store, index)) is not None:
+      logging.getLogger(__name__).warning(mended)
+    ran = run(
+        batch_fn, params, inputs_of, batches, store, progress=progress,
+        name_of=lambda row: f"example {ids[rows.example[row]]!r}",
+    )
+    store_lib.touch(store)
   return store, ran
 
 

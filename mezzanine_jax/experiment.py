@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
-from mezzanine_jax import designs, evaluation, noise, progress, runs
+from mezzanine_jax import designs, evaluation, noise, preemption, progress, runs
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Example, Params, Symmetry
@@ -293,21 +293,41 @@ def lm_batch_fn(config: Any, asked: Asked, **features: Any) -> "Callable[..., sc
   )
 
 
+def rows_fingerprint(config: Any, asked: Asked, plan: "language.Plan", **facts: Any) -> str:
+  """A name for everything that changes the rows of a plan, and for nothing else.
+
+  Args:
+    config: has the fields of `settings.SymmetryFields`.
+    asked: the data, the model and the symmetry.
+    plan: the rows.
+    **facts: what else `batch_fn` depends on.
+  """
+  from mezzanine_jax import language
+
+  return store_lib.fingerprint({
+      "scorer": language.SCORER_VERSION,
+      "model": asked.lm.digest,  # weights, tokenizer and dtype
+      "data": asked.data.world.digests,
+      "rows": language.digest(plan),  # tokens and views
+      "symmetry": [config.symmetry, config.keep_first, config.keep_last, config.orbit],
+      **facts,
+  })
+
+
 def score(
-    folder: runs.Folder, fingerprint: str, plan: "language.Plan", batch_fn: Callable[..., Any],
-    params: Params, ids: Sequence[str],
+    folder: runs.Folder, plan: "language.Plan", batch_fn: Callable[..., Any], params: Params,
+    ids: Sequence[str],
 ) -> Scored:
   """Runs the rows that the run's store does not hold yet.
 
   Args:
-    folder: the run's, begun.
-    fingerprint: of everything that changes the numbers.
+    folder: the run's, from `runs.begin`.
     plan: the rows.
     batch_fn: gives a NamedTuple with `log_probs` among its fields.
     params: of the model.
     ids: the examples' names.
   """
-  filled = fill(folder, fingerprint, plan, batch_fn, params, ids)
+  filled = fill(folder, plan, batch_fn, params, ids)
   log_probs = store_lib.read(filled.store, "log_probs")
   return Scored(
       filled.store, evaluation.gather(log_probs, *filled.index), filled.index, filled.cost,
@@ -315,9 +335,8 @@ def score(
 
 
 def fill(
-    folder: runs.Folder, fingerprint: str, plan: "language.Plan | images.Plan",
-    batch_fn: Callable[..., Any], params: Params, ids: Sequence[str],
-    kind: ModuleType | None = None,
+    folder: runs.Folder, plan: "language.Plan | images.Plan", batch_fn: Callable[..., Any],
+    params: Params, ids: Sequence[str], kind: ModuleType | None = None,
 ) -> Filled:
   """Runs the rows that the run's store does not hold yet, whatever they hold; see `score`.
 
@@ -326,9 +345,18 @@ def fill(
   if kind is None:
     from mezzanine_jax import language as kind
   started = time.monotonic()
-  with progress.bar("scoring views", len(plan.rows.example)) as advance:
+  path, fingerprint = runs.rows_of(folder)
+  with preemption.deferred() as terminated, progress.bar(
+      "scoring views", len(plan.rows.example)) as advance:
+
+    def written(rows: int) -> None:
+      advance(rows)
+      if terminated():
+        raise preemption.Terminated
+
     store, rows_run = kind.score(
-        plan, batch_fn, params, folder.path / runs.STORE, fingerprint, ids=ids, progress=advance,
+        plan, batch_fn, params, path, fingerprint, ids=ids, about=runs.about(folder),
+        progress=written,
     )
   cost = kind.cost(plan) | {"rows_run": rows_run}  # fewer than rows in a run that continued
   cost["seconds"] = time.monotonic() - started

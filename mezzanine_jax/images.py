@@ -1,6 +1,6 @@
 """Views of images: from examples to a filled row table, as `language` does for prompts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +11,9 @@ from mezzanine_jax import designs, engine
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Array, Element, Example, Params, Symmetry, Views
 from mezzanine_jax.errors import InputError
+
+# Raise it when the same images and views give other rows than before.
+RENDERER_VERSION = 1
 
 
 class Prepared(NamedTuple):
@@ -104,12 +107,13 @@ def renderer(symmetry: Symmetry) -> Callable[[Params, Element, Array], Rendered]
 
 def score(
     plan: Plan, batch_fn: Callable[..., Any], params: Params, path: Any, fingerprint: str, *,
-    ids: Sequence[str], progress: Callable[[int], None] = lambda rows: None,
+    ids: Sequence[str], about: Mapping[str, Any] | None = None,
+    progress: Callable[[int], None] = lambda rows: None,
 ) -> tuple[store_lib.Store, int]:
   """Runs the rows that the store in `path` does not hold yet; see `engine.fill`."""
   return engine.fill(
       batch_fn, params, lambda batch: batch_inputs(plan, batch), plan.batches, plan.rows,
-      plan.views, path, fingerprint, ids=ids, progress=progress,
+      plan.views, path, fingerprint, ids=ids, about=about, progress=progress,
   )
 
 

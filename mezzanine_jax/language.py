@@ -1,19 +1,28 @@
 """A language model's beliefs over the views of prompts: from text to a filled row table."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from mezzanine_jax import designs, engine, packing, prompts, scoring, tokenization
+from mezzanine_jax import (
+    designs,
+    engine,
+    packing,
+    prompts,
+    scoring,
+    tokenization,
+)
 from mezzanine_jax import store as store_lib
 from mezzanine_jax import texts as texts_lib
 from mezzanine_jax.base import Example, Params, Symmetry, Views
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models import transformer
 
+# Raise it when the same model, tokens and settings give other rows than before.
+SCORER_VERSION = 1
 _CHUNK = 128  # rows whose tokens are looked up in one call; and examples, when rows are sorted
 
 
@@ -207,9 +216,10 @@ def score(
     fingerprint: str,
     *,
     ids: Sequence[str],
+    about: Mapping[str, Any] | None = None,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> tuple[store_lib.Store, int]:
-  """Runs the rows that the store in `path` does not hold yet.
+  """Runs the rows that the store in `path` does not hold yet, or has lost.
 
   Args:
     plan: from `plan`.
@@ -217,16 +227,21 @@ def score(
       function for two calls compiles once.
     params: the language model's.
     path: the store's folder.
-    fingerprint: of everything that changes the numbers.
+    fingerprint: of everything that changes the rows.
     ids: the examples' names, for errors.
+    about: what a reader may want to know of the store.
     progress: called with the number of rows whenever some are done.
 
   Returns:
     The store, every row done, and how many rows were run now.
+
+  Raises:
+    InputError: if another process writes the store, it belongs to another run, or it cannot be
+      written.
   """
   return engine.fill(
       batch_fn, ready(params), lambda batch: batch_inputs(plan, batch), plan.batches, plan.rows,
-      plan.views, path, fingerprint, ids=ids, progress=progress,
+      plan.views, path, fingerprint, ids=ids, about=about, progress=progress,
   )
 
 

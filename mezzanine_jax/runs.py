@@ -1,18 +1,23 @@
 """A run's `--out` folder: begun, continued, finished, or somebody else's."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import mezzanine_jax
+from mezzanine_jax import cache, locks, tracking
 from mezzanine_jax import store as store_lib
-from mezzanine_jax import tracking
 from mezzanine_jax.errors import InputError
 
 CONFIG, RESULTS, STORE, STUDENT = "config.json", "results.json", "views.zarr", "student"
 DIAGNOSTICS, PREDICTIONS = "diagnostics.png", "predictions.json"
+LOCK = "run.lock"
+# What a process may leave that was killed before it wrote `config.json`.
+_LEFT = {LOCK, CONFIG + store_lib.PART}
 
 
 class Folder(NamedTuple):
@@ -22,20 +27,44 @@ class Folder(NamedTuple):
     path: the folder; it need not exist yet.
     record: what `config.json` says or will say.
     results: the results of a finished run, else None.
+    changed: how the configuration differs from that of the run that is continued.
+    cache: the folder whose stores runs share; None: the run's rows are in its own.
+    held: keeps the folder's lock; None for a look only.
     tracker: where its figures are logged; nowhere until it is begun.
   """
 
   path: pathlib.Path
   record: dict[str, Any]
   results: dict[str, Any] | None
+  changed: tuple[str, ...] = ()
+  cache: pathlib.Path | None = None
+  held: contextlib.ExitStack | None = None
   tracker: tracking.Tracker = tracking.NOWHERE
+
+
+@contextlib.contextmanager
+def opened(out: str | pathlib.Path, recipe: str, config: Any) -> Iterator[Folder]:
+  """`look`, for a run: once it has begun, no other process may write the folder until the end.
+
+  Args:
+    out: the folder.
+    recipe: the recipe's name.
+    config: its configuration.
+
+  Raises:
+    InputError: as `look` does.
+  """
+  folder = look(out, recipe, config)
+  with contextlib.ExitStack() as held:
+    yield folder._replace(held=held)
 
 
 def look(out: str | pathlib.Path, recipe: str, config: Any) -> Folder:
   """Looks whether a run may use the folder; writes nothing.
 
-  Fields of the configuration that change no figure may differ from those of a run that is
-  continued.
+  Fields of the configuration that change no figure may differ from those of a finished run. A
+  run that is not finished may go on with other ones, as long as its rows are the same: `begin`
+  sees to that.
 
   Args:
     out: the folder.
@@ -51,8 +80,10 @@ def look(out: str | pathlib.Path, recipe: str, config: Any) -> Folder:
   record = {"recipe": recipe, "config": dataclasses.asdict(config)}
   if path.exists() and not path.is_dir():
     raise InputError(f"--out {str(out)!r} is a file; give a folder")
-  if not path.is_dir() or not any(path.iterdir()):
-    return Folder(path, record, None)
+  where = getattr(config, "cache_dir", None)
+  where = None if where is None else cache.check(where)
+  if not path.is_dir() or {p.name for p in path.iterdir()} <= _LEFT:
+    return Folder(path, record, None, cache=where)
   if not (path / CONFIG).is_file():
     raise InputError(f"--out {str(out)!r} holds other files; give an empty or a new folder")
   found = _read(path / CONFIG)
@@ -60,17 +91,19 @@ def look(out: str | pathlib.Path, recipe: str, config: Any) -> Folder:
     raise InputError(f"{path / CONFIG} is damaged (no configuration); give another --out folder")
   if found.get("recipe") != recipe:
     raise InputError(f"--out {str(out)!r} holds a run of {found.get('recipe')!r}, not {recipe!r}")
-  for name in [*record["config"], *found["config"]]:
+  changed = []
+  for name in dict.fromkeys([*record["config"], *found["config"]]):
     a, b = (r["config"].get(name) for r in (found, record))
     if a != b and not _is_runtime(config, name):
-      raise InputError(
-          f"--out {str(out)!r} holds another run ({name} was {a!r}, now {b!r}); give another"
-          " folder, or the same settings to continue it"
-      )
+      changed.append(f"{name} was {a!r}, now {b!r}")
   results = _read(path / RESULTS) if (path / RESULTS).is_file() else None
-  if "fingerprint" in found:
-    record["fingerprint"] = found["fingerprint"]
-  return Folder(path, record, results)
+  if results is not None and changed:
+    raise InputError(
+        f"--out {str(out)!r} holds another run, which is finished ({changed[0]}); give another"
+        " folder, or the same settings to see it again (runs with the same --cache_dir share"
+        " their rows)"
+    )
+  return Folder(path, record, results, tuple(changed), where)
 
 
 def finished(out: str | pathlib.Path) -> dict[str, Any]:
@@ -113,34 +146,75 @@ def fingerprint(recipe: str, config: Any, **facts: Any) -> str:
   return store_lib.fingerprint(facts)
 
 
-def begin(folder: Folder, fingerprint: str) -> Folder:
-  """Makes the folder and writes `config.json`, or checks that the data and weights are the same.
+def begin(
+    folder: Folder, fingerprint: str, rows: Mapping[str, str] | None = None
+) -> Folder:
+  """Makes the folder and writes `config.json`, or checks that its rows can be gone on with.
+
+  What was learned from the rows under other settings is deleted, and learned anew.
 
   Args:
-    folder: from `look`.
-    fingerprint: of everything that changes the numbers.
+    folder: from `opened`, which holds it until the run ends, or from `look`.
+    fingerprint: of everything that changes the figures.
+    rows: the fingerprint of each store of rows, by its name in the folder.
 
   Returns:
-    The folder with its tracker, which `finish` closes.
+    The folder, its record as it was written, with its tracker, which `finish` closes.
 
   Raises:
-    InputError: if the folder's run had other data or weights, the folder cannot be written, or
-      what `log_to` names cannot be opened.
+    InputError: if the folder's run had other rows, another process writes it, it cannot be
+      written, or what `log_to` names cannot be opened.
   """
-  before = folder.record.get("fingerprint", fingerprint)
-  if before != fingerprint:
-    raise InputError(
-        f"--out {str(folder.path)!r} holds a run on other data, weights or version of this"
-        " package; give another folder"
-    )
+  path = folder.path
   try:
-    folder.path.mkdir(parents=True, exist_ok=True)
-    write_json(folder.path / CONFIG, folder.record | {"fingerprint": fingerprint})
+    path.mkdir(parents=True, exist_ok=True)
   except OSError as error:
-    raise InputError(f"--out {str(folder.path)!r} cannot be written: {error.strerror}") from error
+    raise InputError(f"--out {str(path)!r} cannot be written: {error.strerror}") from error
+  if folder.held is not None:
+    folder.held.enter_context(locks.only_one(path / LOCK, f"--out {str(path)!r}"))
+  before = _read(path / CONFIG) if (path / CONFIG).is_file() else None
+  record = folder.record | {"fingerprint": fingerprint, "rows": dict(rows or {})}
+  if before is not None:
+    if (path / RESULTS).is_file():
+      raise InputError(
+          f"--out {str(path)!r} was finished by another process meanwhile; the same command shows"
+          " its results"
+      )
+    if before.get("rows") != record["rows"]:
+      why = ", ".join(folder.changed) or "other data, weights or version of this package"
+      raise InputError(
+          f"--out {str(path)!r} holds another run, whose rows cannot be used ({why}); give another"
+          " folder, or the same settings to continue it"
+      )
+    if before.get("fingerprint") != fingerprint and (path / STUDENT).exists():
+      shutil.rmtree(path / STUDENT)
+  if folder.cache is not None:
+    cache.make(folder.cache)
+  write_json(path / CONFIG, record)
   config = folder.record["config"]
-  return folder._replace(tracker=tracking.start(
-      config.get("log_to"), folder.path, folder.record["recipe"], config))
+  return folder._replace(record=record, tracker=tracking.start(
+      config.get("log_to"), path, folder.record["recipe"], config))
+
+
+def rows_of(folder: Folder, name: str = STORE) -> tuple[pathlib.Path, str]:
+  """Where a store of the run's rows is, and its fingerprint.
+
+  With a cache it is there, unless the run was begun without one.
+
+  Args:
+    folder: from `begin`.
+    name: of the store.
+  """
+  fingerprint, own = folder.record["rows"][name], folder.path / name
+  return (own if folder.cache is None or own.exists() else folder.cache / fingerprint), fingerprint
+
+
+def about(folder: Folder) -> dict[str, str]:
+  """What a store of the run's rows says of itself: recipe, model and data by their names."""
+  config = folder.record["config"]
+  model = config.get("lm_name") or config.get("model_name")
+  return {"recipe": folder.record["recipe"], "model": model,
+          "data": config.get("dataset") or config.get("world")}
 
 
 def finish(folder: Folder, results: Mapping[str, Any]) -> dict[str, Any]:

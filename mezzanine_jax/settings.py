@@ -154,3 +154,6 @@ class RunFields(_Checked):
   log_to: str | None = option(
       None, "where figures are logged, too, as they come: tensorboard, wandb, or both with a comma"
       " (none: nowhere)", runtime=True)
+  cache_dir: str | None = option(
+      None, "folder of rows that runs share, see `mezzanine cache` (none: each has its own)",
+      runtime=True)

@@ -5,20 +5,30 @@
 `log_weight[N, K]`. Any zarr 3 reader opens it.
 """
 
+import contextlib
 import hashlib
 import json
 import math
+import os
 import pathlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mezzanine_jax.errors import InputError
 
+FORMAT = 2  # of the store; another one's is refused
+MARKER = "zarr.json"
+PART = ".part"  # ends the name of a file that is being written
 # A chunk is written anew by every batch that touches it, so wide rows come in short chunks.
 _CHUNK_BYTES = 2**17
 _ROWS_A_CHUNK = (64, 512)  # least and most
+
+
+class DamageError(InputError):
+  """What is on disk is not what was written."""
 
 
 class Store(NamedTuple):
@@ -49,44 +59,103 @@ def open_store(
     fingerprint: str,
     row_arrays: Mapping[str, tuple[tuple[int, ...], str]],
     index: Mapping[str, np.ndarray],
+    about: Mapping[str, Any] | None = None,
 ) -> Store:
-  """Opens the store in `path`, or makes it there.
+  """Opens the store in `path`, or makes it there; what `damage.mend` can mend is no error.
 
   Args:
     path: the folder, `views.zarr` of a run.
-    fingerprint: of everything that changes the numbers.
+    fingerprint: of everything that changes the rows.
     row_arrays: name -> (shape with R in front, dtype) of each array that rows are written to.
     index: arrays that say which row holds which view; written when the store is made.
+    about: what a reader may want to know of a store that is made: whatever json can hold.
 
   Returns:
     The store; `done_rows` says what it already holds.
 
   Raises:
-    InputError: if the folder holds the rows of another run, or other arrays.
+    InputError: if the folder holds the rows of another run, or other arrays, or cannot be written.
   """
   path = pathlib.Path(path)
-  marker = path / "zarr.json"
-  if path.exists() and marker.exists():
-    found = json.loads(marker.read_text()).get("attributes", {}).get("fingerprint")
-    if found != fingerprint:
-      raise InputError(
-          f"{path} holds the rows of another run; choose another --out or delete that folder"
-      )
-    store = Store(path, {n: _open(path / n, open=True) for n in [*row_arrays, "done", *index]})
-    _compare(store, row_arrays, index)
-    return store
-
+  found = manifest(path)
+  if found is not None and found["fingerprint"] != fingerprint:
+    raise InputError(
+        f"{path} holds the rows of another run; choose another --out or delete that folder"
+    )
   num_rows = next(iter(row_arrays.values()))[0][0]
-  arrays = {name: _create(path / name, *spec) for name, spec in row_arrays.items()}
-  arrays["done"] = _create(path / "done", (num_rows,), "uint8")
+  specs = dict(row_arrays) | {"done": ((num_rows,), "uint8")}
+  specs |= {name: (values.shape, str(values.dtype)) for name, values in index.items()}
+  made = found is None or not found["complete"]
+  attributes = {
+      "format": FORMAT, "complete": False, "fingerprint": fingerprint, "about": dict(about or {}),
+      "row_arrays": list(row_arrays), "index": list(index), "rows": num_rows,
+  }
+  if made:
+    # The group's own file comes first, so that a folder of ours is known for one.
+    _write_group(path, attributes)
+  store = Store(path, {n: _array(path / n, *spec, made) for n, spec in specs.items()})
+  if made:
+    for name, values in index.items():
+      write(store, name, values)
+    _write_group(path, attributes | {"complete": True})
   for name, values in index.items():
-    arrays[name] = _create(path / name, values.shape, str(values.dtype))
-    arrays[name].write(values).result()
-  # The group's own file comes last: a folder without it was not finished and is made anew.
-  attributes = {"fingerprint": fingerprint}
-  group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-  write_text(marker, json.dumps(group, indent=1))
+    with contextlib.suppress(DamageError):
+      found = read(store, name)
+      if not (np.array_equal(found, values) or is_lost(found).any()):
+        raise _misfit(path, name)
+  return store
+
+
+def manifest(path: str | pathlib.Path) -> dict[str, Any] | None:
+  """What the store in `path` says of itself; None where no store was begun.
+
+  Returns:
+    `format`, `complete` (whether all arrays were made), `fingerprint`, `about`, `rows`, and the
+    names `row_arrays` and `index`.
+
+  Raises:
+    InputError: if it is damaged, of another version of this package, or not a store.
+  """
+  marker = pathlib.Path(path) / MARKER
+  if not marker.exists():
+    return None
+  try:
+    found = json.loads(marker.read_text())["attributes"]
+    version = found.get("format", 1 if "fingerprint" in found else None)
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
+    raise InputError(f"{marker} is damaged; delete that folder to score its rows anew") from error
+  if version is None:
+    raise InputError(f"{path} holds other data than rows of this package; give another folder")
+  if version != FORMAT:
+    raise InputError(
+        f"{path} holds rows of another version of this package (format {version}, this one has"
+        f" {FORMAT}); delete that folder to score them anew, or give another one"
+    )
+  return found
+
+
+def reopen(path: str | pathlib.Path) -> Store:
+  """Opens a store that was made, by what it says of itself.
+
+  Raises:
+    InputError: if there is none, or one of its arrays cannot be opened.
+  """
+  found = manifest(path)
+  if found is None or not found["complete"]:
+    raise InputError(f"{path} holds no complete store of rows")
+  path, arrays = pathlib.Path(path), {}
+  for name in [*found["row_arrays"], "done", *found["index"]]:
+    try:
+      arrays[name] = _open(path / name, open=True)
+    except ValueError as error:
+      raise InputError(f"{path / name / MARKER} is missing or damaged") from error
   return Store(path, arrays)
+
+
+def touch(store: Store) -> None:
+  """Marks the store as used now; a folder that may only be read stays as it is."""
+  with contextlib.suppress(OSError):
+    os.utime(store.path / MARKER)
 
 
 def write_rows(store: Store, start: int, values: Mapping[str, np.ndarray]) -> None:
@@ -96,11 +165,26 @@ def write_rows(store: Store, start: int, values: Mapping[str, np.ndarray]) -> No
     store: the open store.
     start: index of the first row.
     values: name -> [n, ...] for every row array.
+
+  Raises:
+    InputError: if they cannot be written, for want of room or of the right to.
   """
   stop = start + len(next(iter(values.values())))
-  for future in [store.arrays[name][start:stop].write(a) for name, a in values.items()]:
-    future.result()
-  store.arrays["done"][start:stop].write(np.ones(stop - start, np.uint8)).result()
+  futures = [store.arrays[name][start:stop].write(a) for name, a in values.items()]
+  with _writing(store.path):
+    for future in futures:
+      future.result()
+    store.arrays["done"][start:stop].write(np.ones(stop - start, np.uint8)).result()
+
+
+def write(store: Store, name: str, values: np.ndarray) -> None:
+  """Writes one array of the store, whole.
+
+  Raises:
+    InputError: if it cannot be written.
+  """
+  with _writing(store.path):
+    store.arrays[name].write(values).result()
 
 
 def done_rows(store: Store) -> np.ndarray:
@@ -108,9 +192,26 @@ def done_rows(store: Store) -> np.ndarray:
   return read(store, "done").astype(bool)
 
 
-def read(store: Store, name: str) -> np.ndarray:
-  """One array of the store, whole, as NumPy."""
-  return np.asarray(store.arrays[name].read().result())
+def read(store: Store, name: str, start: int | None = None, stop: int | None = None) -> np.ndarray:
+  """One array of the store as NumPy, whole or from one row to another.
+
+  Raises:
+    DamageError: if what is on disk is not what was written.
+  """
+  try:
+    return np.asarray(store.arrays[name][start:stop].read().result())
+  except ValueError as error:
+    if _is_damage(error):
+      raise DamageError(
+          f"{store.path / name} is damaged; the same command scores what is lost again"
+      ) from error
+    raise InputError(f"{store.path / name} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def is_lost(values: np.ndarray) -> np.ndarray:
+  """bool array: where there is what an array holds before it is written, and no figure is."""
+  filled = _fill(values.dtype.name)
+  return np.isnan(values) if isinstance(filled, str) else values == filled
 
 
 def read_array(path: str | pathlib.Path, name: str) -> np.ndarray:
@@ -131,28 +232,54 @@ def read_array(path: str | pathlib.Path, name: str) -> np.ndarray:
 
 
 def write_text(path: str | pathlib.Path, text: str) -> None:
-  """Writes a file whole or not at all: beside its place first, then renamed into it."""
+  """Writes a file whole or not at all: beside its place first, then renamed into it.
+
+  Raises:
+    InputError: if there is no room or no right to write it.
+  """
   path = pathlib.Path(path)
-  beside = path.with_name(path.name + ".part")
-  beside.write_text(text)
-  beside.replace(path)
+  beside = path.with_name(path.name + PART)
+  try:
+    with open(beside, "w", encoding="utf-8") as file:
+      file.write(text)
+      file.flush()
+      os.fsync(file.fileno())  # a power cut must not leave an empty file of that name
+    beside.replace(path)
+  except OSError as error:
+    raise unwritable(path, error) from error
 
 
-def _compare(store: Store, row_arrays, index) -> None:
-  """Raises where the arrays on disk are not those that are asked for."""
-  wrong = [
-      name for name, (shape, dtype) in row_arrays.items()
-      if (store.arrays[name].shape, store.arrays[name].dtype.name) != (tuple(shape), dtype)
-  ]
-  wrong += [name for name, values in index.items() if not np.array_equal(read(store, name), values)]
-  if wrong:
-    raise InputError(
-        f"{store.path} does not fit this run ({', '.join(wrong)}); delete that folder to score anew"
-    )
+def unwritable(path: str | pathlib.Path, error: Exception) -> InputError:
+  """The sentence for a place that cannot be written, with the system's own reason in it."""
+  number = getattr(error, "errno", None)
+  if number is None and (code := re.search(r"os_error_code='(\d+)'", str(error))):
+    number = int(code[1])  # TensorStore's
+  reason = os.strerror(number) if number else str(error).splitlines()[0]
+  return InputError(f"{path} cannot be written: {reason}; the same command continues after that is"
+                    " put right")
 
 
-def _create(path: pathlib.Path, shape: tuple[int, ...], dtype: str) -> Any:
-  """A new zarr 3 array with CRC32C checksums, in place of whatever is there."""
+@contextlib.contextmanager
+def _writing(path: pathlib.Path) -> Iterator[None]:
+  """Tells of what cannot be written in a sentence."""
+  try:
+    yield
+  except ValueError as error:
+    raise unwritable(path, error) from error
+
+
+def _write_group(path: pathlib.Path, attributes: Mapping[str, Any]) -> None:
+  """Writes the group's own file."""
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise unwritable(path, error) from error
+  group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+  write_text(path / MARKER, json.dumps(group, indent=1))
+
+
+def _array(path: pathlib.Path, shape: tuple[int, ...], dtype: str, anew: bool) -> Any:
+  """An open zarr 3 array with CRC32C checksums; where its metadata is lost it is written again."""
   row = [max(size, 1) for size in shape[1:]]
   rows = int(np.clip(_CHUNK_BYTES // (math.prod(row) * np.dtype(dtype).itemsize), *_ROWS_A_CHUNK))
   chunk = [min(max(shape[0], 1), rows), *row]
@@ -160,12 +287,40 @@ def _create(path: pathlib.Path, shape: tuple[int, ...], dtype: str) -> Any:
       "shape": list(shape),
       "data_type": dtype,
       "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
+      "fill_value": _fill(dtype),
       "codecs": [
           {"name": "bytes", "configuration": {"endian": "little"}},
           {"name": "crc32c"},
       ],
   }
-  return _open(path, metadata=metadata, create=True, delete_existing=True)
+  how = {"create": True, "delete_existing": True} if anew else {"create": True, "open": True}
+  try:
+    return _open(path, metadata=metadata, **how)
+  except ValueError as error:
+    if _is_damage(error) and (path / MARKER).exists():
+      (path / MARKER).unlink()
+      return _open(path, metadata=metadata, create=True)
+    if str(error).startswith("FAILED_PRECONDITION"):  # another shape or type
+      raise _misfit(path.parent, path.name) from error
+    raise unwritable(path, error) from error
+
+
+def _fill(dtype: str) -> Any:
+  """A value that is never written, so that a chunk that is gone is told from one that was."""
+  if "float" in dtype:
+    return "NaN"
+  return 0 if dtype.startswith("u") else int(np.iinfo(dtype).min)
+
+
+def _misfit(path: pathlib.Path, name: str) -> InputError:
+  """The sentence for an array of another run."""
+  return InputError(
+      f"{path} does not fit this run ({name}); delete that folder to score anew")
+
+
+def _is_damage(error: ValueError) -> bool:
+  """Whether what was read is not what was written."""
+  return str(error).startswith(("DATA_LOSS", "OUT_OF_RANGE")) or "Not enough data" in str(error)
 
 
 def _open(path: pathlib.Path, **spec: Any) -> Any:

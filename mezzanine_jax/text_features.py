@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -44,9 +44,17 @@ def encoder_batch_fn(encoder: LanguageModel, pool: str) -> Callable[..., encodin
   return lambda params, elements, rows: encode(params, rows)
 
 
+def fingerprint(encoder: LanguageModel, plan: language.Plan, pool: str) -> str:
+  """A name for everything that changes the features of the texts."""
+  return store_lib.fingerprint({
+      "scorer": language.SCORER_VERSION, "model": encoder.digest, "rows": language.digest(plan),
+      "features": [pool],
+  })
+
+
 def features_of(
     encoder: LanguageModel, plan: language.Plan, batch_fn: Callable[..., encoding.Encoded],
-    path: str | pathlib.Path, fingerprint: str,
+    path: str | pathlib.Path, fingerprint: str, about: Mapping[str, Any] | None = None,
 ) -> np.ndarray:
   """float32[n, D] in the order of the texts; those that the store in `path` holds are not run.
 
@@ -55,13 +63,14 @@ def features_of(
     plan: from `plan_texts`.
     batch_fn: from `encoder_batch_fn`.
     path: the store's folder.
-    fingerprint: of everything that changes the numbers.
+    fingerprint: of everything that changes the features.
+    about: what a reader may want to know of the store.
   """
   number = len(plan.rows.example)
   with progress.bar("encoding texts", number) as advance:
     store, _ = language.score(
         plan, batch_fn, encoder.params, path, fingerprint, ids=list(map(str, range(number))),
-        progress=advance,
+        about=about, progress=advance,
     )
   return store_lib.read(store, "features")[plan.rows.canonical_row]
 

@@ -1,12 +1,13 @@
 """A student and its controls, trained side by side with progress bars."""
 
+import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from mezzanine_jax import distill, progress, runs, students, tracking
+from mezzanine_jax import distill, preemption, progress, runs, students, tracking
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax.base import Array, Params
 
@@ -43,8 +44,8 @@ def train_with_controls(
     data: the training examples with the teacher's answers.
     parts: indices of the examples to learn from and of those that choose the step.
     config: has the fields of `settings.TrainingFields`, and a seed.
-    folder: the run's, where the student is written, and whose tracker sees every look at the
-      validation part.
+    folder: the run's, where the student is written (and its twin in `control` within), and whose
+      tracker sees every look at the validation part.
   """
   part_train, part_valid = parts
   data = data_lib.select(data, np.arange(len(part_train) + len(part_valid)))
@@ -56,17 +57,18 @@ def train_with_controls(
 
   result = train(
       student, data, parts, config, keys[0], "training the student",
-      logged(folder.tracker, "student"), str(folder.path / runs.STUDENT))
+      logged(folder.tracker, "student"), folder.path / runs.STUDENT)
   shuffled = data_lib.shuffled_targets(keys[1], data)
   control = train(student, shuffled, parts, config, keys[2], "training the control",
-                  logged(folder.tracker, "controls.shuffled_targets"))
+                  logged(folder.tracker, "controls.shuffled_targets"),
+                  folder.path / runs.STUDENT / "control")
   return Trained(student.apply, result, control, data_lib.mean_teacher(data))
 
 
 def train(
     student: students.Student, data: data_lib.DistillData, parts: tuple[np.ndarray, np.ndarray],
     config: Any, key: Array, title: str, seen: Callable[[distill.Point], None],
-    checkpoint_dir: str | None = None,
+    checkpoint_dir: str | pathlib.Path | None = None,
 ) -> distill.TrainResult:
   """`distill.train` by a configuration's fields, with a progress bar of that title.
 
@@ -81,7 +83,8 @@ def train(
     checkpoint_dir: where the student is written, None for nowhere.
   """
   part_train, part_valid = parts
-  with progress.bar(title, config.steps) as advance:
+  with preemption.deferred() as terminated, progress.bar(
+      title, config.steps) as advance:
     at = [0]
 
     def moved(point):
@@ -94,7 +97,7 @@ def train(
         key=key, steps=config.steps, batch_size=config.batch_size,
         learning_rate=config.learning_rate, weight_decay=config.weight_decay,
         hard_label_weight=config.hard_label_weight, eval_every=config.eval_every,
-        checkpoint_dir=checkpoint_dir, progress=moved,
+        checkpoint_dir=checkpoint_dir, progress=moved, stop=terminated,
     )
 
 

@@ -19,6 +19,7 @@ class Config:
   rate: float = option(0.1, "rate")
   limit: int | None = option(None, "limit")
   tokens: int = option(2048, "speed only", runtime=True)
+  cache_dir: str | None = option(None, "shared rows", runtime=True)
 
 
 def _look(out, config=None, recipe="r"):
@@ -33,14 +34,17 @@ def _look(out, config=None, recipe="r"):
 def _content(out):
   if out.is_file():
     return out.read_bytes()
-  return {p.name: p.read_bytes() for p in out.iterdir()} if out.exists() else None
+  return {p: p.read_bytes() if p.is_file() else None for p in out.rglob("*")}
+
+
+ROWS = {"views.zarr": "rows"}
 
 
 @pytest.fixture
 def begun(tmp_path):
   """A folder with a run that was begun."""
   out = tmp_path / "a" / "run"
-  runs.begin(runs.look(out, "r", Config()), "f")
+  runs.begin(runs.look(out, "r", Config()), "f", ROWS)
   return out
 
 
@@ -51,18 +55,26 @@ def test_a_new_or_empty_folder_is_begun(tmp_path, empty):
     out.mkdir(parents=True)
   folder = _look(out)
   assert folder.path == out and folder.results is None and out.exists() == empty
-  runs.begin(folder, "f")
+  runs.begin(folder, "f", ROWS)
   written = json.loads((out / "config.json").read_text())
-  assert written == {"recipe": "r", "config": dataclasses.asdict(Config()), "fingerprint": "f"}
+  assert written == {
+      "recipe": "r", "config": dataclasses.asdict(Config()), "fingerprint": "f", "rows": ROWS}
   assert [p.name for p in out.iterdir()] == ["config.json"]
+
+
+def test_what_a_process_left_that_was_killed_at_once_is_no_other_file(tmp_path):
+  for name in ("config.json.part", "run.lock"):
+    (tmp_path / name).write_text("{")
+  runs.begin(_look(tmp_path), "f", ROWS)
+  assert json.loads((tmp_path / "config.json").read_text())["fingerprint"] == "f"
 
 
 def test_an_unfinished_run_is_continued(begun):
   (begun / "views.zarr").write_text("")
   before = _content(begun)
   folder = _look(begun)
-  assert folder.results is None and folder.record["fingerprint"] == "f"
-  runs.begin(folder, "f")
+  assert folder.results is None and folder.changed == ()
+  runs.begin(folder, "f", ROWS)
   assert _content(begun) == before
 
 
@@ -73,24 +85,74 @@ def test_a_finished_run_has_its_results(begun):
 
 def test_other_data_weights_or_version_are_refused(begun):
   folder, before = _look(begun), _content(begun)
-  with pytest.raises(InputError, match="holds a run on other data, weights or version"):
-    runs.begin(folder, "g")
+  with pytest.raises(InputError, match="cannot be used .other data, weights or version"):
+    runs.begin(folder, "g", {"views.zarr": "other"})
   assert _content(begun) == before
 
 
+@pytest.mark.parametrize("finished", [False, True])
 @pytest.mark.parametrize(("change", "message"), [
     ({"k": 9}, "k was 8, now 9"),
     ({"choices": " a| b"}, r"choices was ' no\| yes', now ' a\| b'"),
     ({"limit": 64}, "limit was None, now 64"),
 ])
-def test_another_configuration_is_refused(begun, change, message):
-  with pytest.raises(InputError, match=f"holds another run .{message}.; give another folder"):
-    _look(begun, Config(**change))
+def test_another_configuration_is_refused(begun, finished, change, message):
+  """A finished run's by looking; another's once its rows turn out to be others."""
+  if finished:
+    runs.write_json(begun / "results.json", {"accuracy": 0.5})
+    with pytest.raises(InputError, match=f"is finished .{message}.; give another .*--cache_dir"):
+      _look(begun, Config(**change))
+    return
+  folder, before = _look(begun, Config(**change)), _content(begun)
+  with pytest.raises(InputError, match=f"rows cannot be used .{message}.; give another folder"):
+    runs.begin(folder, "g", {"views.zarr": "other"})
+  assert _content(begun) == before
+
+
+def test_other_settings_on_the_same_rows_drop_what_was_learned(begun):
+  (begun / "views.zarr").mkdir()
+  (begun / "student").mkdir()
+  (begun / "student" / "x").write_text("learned")
+  runs.begin(_look(begun), "f", ROWS)
+  assert (begun / "student" / "x").exists()
+  runs.begin(_look(begun, Config(rate=0.2)), "g", ROWS)
+  assert sorted(p.name for p in begun.iterdir()) == ["config.json", "views.zarr"]
+  assert _look(begun, Config(rate=0.2)).changed == ()
+
+
+def test_one_process_at_a_time(begun, tmp_path):
+  with runs.opened(begun, "r", Config()) as first:
+    runs.begin(first, "f", ROWS)
+    with (
+        runs.opened(begun, "r", Config()) as second,
+        pytest.raises(InputError, match=r"run' is being written by process \d+ on \S+; wait"),
+    ):
+      runs.begin(second, "f", ROWS)
+  with runs.opened(begun, "r", Config()) as third:
+    assert runs.begin(third, "f", ROWS).record["fingerprint"] == "f"
+  assert not (begun / "run.lock").exists()
+
+
+def test_a_run_that_another_process_finished_meanwhile(begun):
+  with runs.opened(begun, "r", Config()) as folder:
+    runs.write_json(begun / "results.json", {"accuracy": 0.5})
+    with pytest.raises(InputError, match="finished by another process meanwhile"):
+      runs.begin(folder, "f", ROWS)
 
 
 def test_what_changes_speed_only_may_differ(begun):
   runs.write_json(begun / "results.json", {"accuracy": 0.5})
   assert _look(begun, Config(tokens=64)).results == {"accuracy": 0.5}
+
+
+def test_rows_are_in_the_cache_unless_the_run_has_its_own(tmp_path):
+  config = Config(cache_dir=str(tmp_path / "cache"))
+  folder = runs.begin(runs.look(tmp_path / "a", "r", config), "f", ROWS)
+  assert runs.rows_of(folder) == (tmp_path / "cache" / "rows", "rows")
+  (tmp_path / "a" / "views.zarr").mkdir()
+  assert runs.rows_of(folder) == (tmp_path / "a" / "views.zarr", "rows")
+  folder = runs.begin(runs.look(tmp_path / "b", "r", Config()), "f", ROWS)
+  assert runs.rows_of(folder) == (tmp_path / "b" / "views.zarr", "rows")
 
 
 def test_another_recipe_is_refused_whatever_its_fields(begun):
@@ -102,8 +164,7 @@ def test_a_field_that_is_no_more_is_another_configuration(begun):
   record = json.loads((begun / "config.json").read_text())
   record["config"]["old"] = 3
   (begun / "config.json").write_text(json.dumps(record))
-  with pytest.raises(InputError, match="old was 3, now None"):
-    _look(begun)
+  assert _look(begun).changed == ("old was 3, now None",)
 
 
 def test_a_folder_of_other_files_is_refused(tmp_path):

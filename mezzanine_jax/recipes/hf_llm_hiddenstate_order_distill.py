@@ -77,11 +77,13 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
     InputError: for input that cannot be used; nothing is written then, but for scores or a loss
       that turn out not to be finite.
   """
-  started = time.monotonic()
-  folder = runs.look(out, NAME, config)
-  if folder.results is not None:
-    return folder.results
+  with runs.opened(out, NAME, config) as folder:
+    return _run(config, folder) if folder.results is None else folder.results
 
+
+def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
+  """The run in a folder that is its own; its results."""
+  started = time.monotonic()
   # Everything that can be wrong with the input shows before anything is written.
   if "option_order" in [name.strip() for name in config.symmetry.split(",")]:
     raise InputError(
@@ -90,16 +92,19 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
     )
   asked = experiment.ask(config)
   data, lm = asked.data, asked.lm
+  layers = _layers(config.embed_layer)
   batch_fn = experiment.lm_batch_fn(
-      config, asked, embed_layer=_layers(config.embed_layer), embed_mode=config.embed_mode)
+      config, asked, embed_layer=layers, embed_mode=config.embed_mode)
   batch_fn = _with_features_in(batch_fn, config.features_dtype)
   plan = experiment.plan_views(config, data, asked.prepared, lm.tokenizer, asked.symmetry)
   parts = experiment.split_training(config, data)
   fingerprint = runs.fingerprint(
       NAME, config, model=lm.digest, data=data.world.digests, rows=language.digest(plan))
-  folder = runs.begin(folder, fingerprint)
-  scored = experiment.score(
-      folder, fingerprint, plan, batch_fn, lm.params, [e.id for e in data.examples])
+  rows_fingerprint = experiment.rows_fingerprint(
+      config, asked, plan, choice_norm=config.choice_norm,
+      features=[layers, config.embed_mode, config.features_dtype])
+  folder = runs.begin(folder, fingerprint, {runs.STORE: rows_fingerprint})
+  scored = experiment.score(folder, plan, batch_fn, lm.params, [e.id for e in data.examples])
   data_block = experiment.data_block(asked, plan)
   asked = asked._replace(lm=None)
   del lm  # training needs the room that the weights take

@@ -73,11 +73,13 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
     InputError: for input that cannot be used; nothing is written then, but for features or a loss
       that turn out not to be finite.
   """
-  started = time.monotonic()
-  folder = runs.look(out, NAME, config)
-  if folder.results is not None:
-    return folder.results
+  with runs.opened(out, NAME, config) as folder:
+    return _run(config, folder) if folder.results is None else folder.results
 
+
+def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
+  """The run in a folder that is its own; its results."""
+  started = time.monotonic()
   # Everything that can be wrong with the input shows before anything is written.
   asked = _ask(config)
   data, model = asked.data, asked.lm
@@ -90,9 +92,10 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
       config, data, asked.prepared, model.tokenizer, asked.symmetry, share=model.config.causal)
   fingerprint = runs.fingerprint(
       NAME, config, model=model.digest, data=data.world.digests, rows=language.digest(plan))
-  folder = runs.begin(folder, fingerprint)
-  filled = experiment.fill(
-      folder, fingerprint, plan, batch_fn, model.params, [e.id for e in data.examples])
+  rows_fingerprint = experiment.rows_fingerprint(
+      config, asked, plan, features=[config.layer, config.pool, config.features_dtype])
+  folder = runs.begin(folder, fingerprint, {runs.STORE: rows_fingerprint})
+  filled = experiment.fill(folder, plan, batch_fn, model.params, [e.id for e in data.examples])
   num_choices = len(asked.choices)
   asked = asked._replace(lm=None)
   del model  # training needs the room that the weights take

@@ -90,11 +90,13 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
     InputError: for input that cannot be used; nothing is written then, but for scores or a loss
       that turn out not to be finite.
   """
-  started = time.monotonic()
-  folder = runs.look(out, NAME, config)
-  if folder.results is not None:
-    return folder.results
+  with runs.opened(out, NAME, config) as folder:
+    return _run(config, folder) if folder.results is None else folder.results
 
+
+def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
+  """The run in a folder that is its own; its results."""
+  started = time.monotonic()
   # Everything that can be wrong with the input shows before anything is written.
   asked = experiment.ask(config)
   data, lm = asked.data, asked.lm
@@ -109,9 +111,12 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   fingerprint = runs.fingerprint(
       NAME, config, model=lm.digest, data=data.world.digests, rows=language.digest(plan),
       encoder=reader and [reader[0].digest, language.digest(reader[1])])
-  folder = runs.begin(folder, fingerprint)
-  scored = experiment.score(
-      folder, fingerprint, plan, batch_fn, lm.params, [e.id for e in data.examples])
+  rows_fingerprints = {runs.STORE: experiment.rows_fingerprint(
+      config, asked, plan, choice_norm=config.choice_norm, features=None)}
+  if reader:
+    rows_fingerprints[TEXTS] = text_features.fingerprint(*reader[:2], config.pool)
+  folder = runs.begin(folder, fingerprint, rows_fingerprints)
+  scored = experiment.score(folder, plan, batch_fn, lm.params, [e.id for e in data.examples])
 
   lm_rows = store_lib.read(scored.store, "log_probs")
   rows = data_lib.DistillData(
@@ -126,7 +131,8 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   if reader:
     encoder, encoder_plan, encode = reader
     rows = rows._replace(features=text_features.features_of(
-        encoder, encoder_plan, encode, folder.path / TEXTS, fingerprint))
+        encoder, encoder_plan, encode, *runs.rows_of(folder, TEXTS),
+        runs.about(folder) | {"model": config.encoder_name}))
   else:
     texts = plan.texts_of(needed)
     tokens, front, behind = text_students.student_tokens(

@@ -56,20 +56,24 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
     InputError: for input that cannot be used; nothing is written then, but for scores that turn
       out not to be finite.
   """
-  started = time.monotonic()
-  folder = runs.look(out, NAME, config)
-  if folder.results is not None:
-    return folder.results
+  with runs.opened(out, NAME, config) as folder:
+    return _run(config, folder) if folder.results is None else folder.results
 
+
+def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
+  """The run in a folder that is its own; its results."""
+  started = time.monotonic()
   # Everything that can be wrong with the input shows before anything is written.
   asked = experiment.ask(config, experiment.only_test)
   data, lm = asked.data, asked.lm
   plan = experiment.plan_views(config, data, asked.prepared, lm.tokenizer, asked.symmetry)
   fingerprint = runs.fingerprint(
       NAME, config, model=lm.digest, data=data.world.digests, rows=language.digest(plan))
-  folder = runs.begin(folder, fingerprint)
+  rows_fingerprint = experiment.rows_fingerprint(
+      config, asked, plan, choice_norm=config.choice_norm, features=None)
+  folder = runs.begin(folder, fingerprint, {runs.STORE: rows_fingerprint})
   scored = experiment.score(
-      folder, fingerprint, plan, _choices_only(experiment.lm_batch_fn(config, asked)), lm.params,
+      folder, plan, _choices_only(experiment.lm_batch_fn(config, asked)), lm.params,
       [e.id for e in data.examples])
 
   beliefs, clusters = scored.beliefs, data.clusters

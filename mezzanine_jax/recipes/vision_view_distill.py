@@ -28,6 +28,7 @@ from mezzanine_jax import (
     runs,
     students,
 )
+from mezzanine_jax import store as store_lib
 from mezzanine_jax.config import arguments_of, option
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.cnn import IMAGE_STUDENTS, hidden_layer
@@ -80,11 +81,13 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
     InputError: for input that cannot be used; nothing is written then, but for a loss that turns
       out not to be finite.
   """
-  started = time.monotonic()
-  folder = runs.look(out, NAME, config)
-  if folder.results is not None:
-    return folder.results
+  with runs.opened(out, NAME, config) as folder:
+    return _run(config, folder) if folder.results is None else folder.results
 
+
+def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
+  """The run in a folder that is its own; its results."""
+  started = time.monotonic()
   # Everything that can be wrong with the input shows before anything is written.
   asked = _ask(config)
   data, num_choices = asked.data, len(asked.choices)
@@ -96,10 +99,13 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
                        **experiment.drawn(config, data))
   fingerprint = runs.fingerprint(
       NAME, config, data=data.world.digests, rows=images.digest(plan), choices=num_choices)
-  runs.begin(folder, fingerprint)
+  rows_fingerprint = store_lib.fingerprint({
+      "renderer": images.RENDERER_VERSION, "rows": images.digest(plan), "symmetry": config.symmetry,
+  })
+  folder = runs.begin(folder, fingerprint, {runs.STORE: rows_fingerprint})
   filled = experiment.fill(
-      folder, fingerprint, plan, images.renderer(asked.symmetry), {},
-      [e.id for e in data.examples], kind=images)
+      folder, plan, images.renderer(asked.symmetry), {}, [e.id for e in data.examples],
+      kind=images)
 
   def shown(beliefs, test):
     return {"examples": moved.examples(

@@ -105,20 +105,43 @@ def test_runtime_fields_may_differ(finished, config):
 
 def test_other_settings_are_refused(finished, config):
   out, _ = finished
-  with pytest.raises(InputError, match="holds another run .k_train was 2, now 3."):
+  with pytest.raises(InputError, match="another run, which is finished .k_train was 2, now 3."):
     recipe.run(dataclasses.replace(config, k_train=3), out)
 
 
 def test_other_weights_are_refused(finished, config, monkeypatch, tmp_path):
   out, _ = finished
   record = json.loads((out / "config.json").read_text())
-  (tmp_path / "config.json").write_text(json.dumps(record | {"fingerprint": "another"}))
+  record["rows"]["views.zarr"] = "another"
+  (tmp_path / "config.json").write_text(json.dumps(record))
   with pytest.raises(InputError, match="other data, weights or version"):
     recipe.run(config, tmp_path)
 
 
+def test_other_training_of_the_same_rows(config, tmp_path, monkeypatch):
+  """An unfinished run goes on with another student; a second run finds all rows in the cache."""
+  config = dataclasses.replace(config, cache_dir=str(tmp_path / "cache"))
+  with monkeypatch.context() as patch:
+    patch.setattr(checkpoints, "save_student", _stop)
+    with pytest.raises(_Stop):
+      recipe.run(config, tmp_path / "a")
+  other = dataclasses.replace(config, learning_rate=0.01, student="linear", batch_tokens=400)
+  there = recipe.run(other, tmp_path / "a")
+  assert there["cost"]["rows_run"] == 0
+  fresh = recipe.run(dataclasses.replace(other, cache_dir=None, batch_tokens=512), tmp_path / "b")
+  assert fresh["cost"]["rows_run"] == fresh["cost"]["rows"]
+  assert there["student"]["history"] == fresh["student"]["history"]
+  with pytest.raises(InputError, match="rows cannot be used .k_test was 3, now 4"):
+    (tmp_path / "a" / "results.json").unlink()
+    recipe.run(dataclasses.replace(other, k_test=4), tmp_path / "a")
+
+
 class _Stop(Exception):
   pass
+
+
+def _stop(*_):
+  raise _Stop
 
 
 @pytest.mark.parametrize(("title", "calls"), [

@@ -1,0 +1,167 @@
+"""Runs that are killed at random points end in the same bits as one that was not."""
+
+import collections
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+from dying import PHASES
+
+from mezzanine_jax import checkpoints
+from mezzanine_jax import store as store_lib
+
+ARGUMENTS = {
+    "world": "evidence_qa", "dataset": "evidence_qa", "n_train": 12, "n_test": 6, "k_train": 2,
+    "k_test": 3, "steps": 20, "eval_every": 5, "batch_size": 8, "hidden": 8, "max_shapes": 2,
+    "batch_tokens": 512,
+}
+CLOCK = {"rows_run", "seconds", "views_per_second", "total_seconds", "peak_rss_mb"}
+
+
+class Run(NamedTuple):
+  """Starts of one command: `out`, the log that they share, and the environment."""
+
+  out: pathlib.Path
+  log: pathlib.Path
+  lm: str
+  environment: dict
+
+  def start(self, point=None):
+    """(exit status, standard error) of one process."""
+    flags = [f"--{name}={value}" for name, value in (ARGUMENTS | {"lm_name": self.lm}).items()]
+    program = pathlib.Path(__file__).with_name("dying.py")
+    done = subprocess.run(
+        [sys.executable, str(program), json.dumps(point), str(self.log), "run",
+         "hf_llm_hiddenstate_order_distill", "--out", str(self.out), *flags],
+        env=self.environment, capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stderr
+
+  def lines(self, word):
+    """What follows the word in the lines of the log that begin with it."""
+    text = self.log.read_text() if self.log.exists() else ""
+    return [line.split(" ", 1)[1] for line in text.splitlines() if line.startswith(word + " ")]
+
+
+@pytest.fixture(scope="module")
+def make_run(tiny_lm, tmp_path_factory):
+  compiled = tmp_path_factory.mktemp("compiled")
+  environment = os.environ | {
+      "XDG_CACHE_HOME": str(compiled), "JAX_ENABLE_COMPILATION_CACHE": "true"}
+
+  def make(name):
+    folder = tmp_path_factory.mktemp(name)
+    return Run(folder / "out", folder / "log", tiny_lm, environment)
+
+  return make
+
+
+@pytest.fixture(scope="module")
+def whole(make_run):
+  """A run that nothing interrupted, and how many events each of its phases has."""
+  run = make_run("whole")
+  status, error = run.start()
+  assert status == 0, error
+  counts = json.loads(run.lines("counts")[0])
+  assert all(counts[phase] >= 4 for phase in PHASES)
+  assert len(run.lines("batch")) > 4
+  return run, counts
+
+
+def _figures(out):
+  """`results.json` but for the clock, and the predictions."""
+  results = json.loads((out / "results.json").read_text())
+  results["cost"] = {k: v for k, v in results["cost"].items() if k not in CLOCK}
+  results["environment"] = None
+  return results, json.loads((out / "predictions.json").read_text())
+
+
+def _check_same(run, whole):
+  """The same figures, rows and params, bit for bit; nothing is left lying about."""
+  assert _figures(run.out) == _figures(whole.out)
+  ours, theirs = (store_lib.reopen(r.out / "views.zarr") for r in (run, whole))
+  assert set(ours.arrays) == set(theirs.arrays)
+  for name in ours.arrays:
+    np.testing.assert_array_equal(store_lib.read(ours, name), store_lib.read(theirs, name))
+  params, meta = checkpoints.load_student(run.out / "student")
+  same, meant = checkpoints.load_student(whole.out / "student")
+  jax.tree.map(np.testing.assert_array_equal, params, same)
+  assert meta == meant
+  assert _names(run.out) == _names(whole.out)
+
+
+def _names(out):
+  """The files of a run; within checkpoints, some are named at random."""
+  return sorted(str(p.relative_to(out)) for how in ("*", "*/*") for p in out.glob(how))
+
+
+def _check_redone(run, whole, kills):
+  """What was written is never run again; a kill costs at most what was being worked on."""
+  wrote, batches = run.lines("wrote"), run.lines("batch")
+  assert sorted(set(batches)) == sorted(whole.lines("batch"))
+  assert len(batches) <= len(set(batches)) + 2 * kills  # the one that ran, the one being written
+  assert len(wrote) <= len(set(wrote)) + kills  # killed before it was marked as done
+  points = collections.Counter(run.lines("point"))
+  # From one checkpoint to the next is one point here.
+  assert sum(points.values()) - len(points) <= kills
+
+
+def _points(seed, counts):
+  """A point in each phase, scoring twice: at a random event, or up to 30 ms behind it."""
+  draw = random.Random(seed)
+  for phase in sorted([*PHASES, "scoring"], key=PHASES.index):
+    delay = draw.choice([0, 0, draw.uniform(0, 0.03)])
+    event = draw.randint(1, max(counts[phase] // (2 if phase == "scoring" else 1), 1))
+    yield {"phase": phase, "event": event, "delay": delay, "signal": "SIGKILL"}
+
+
+def _survives(run, whole, points):
+  """Kills the run at every point in turn, then lets it end."""
+  for point in points:
+    status, error = run.start(point)
+    assert status == -signal.SIGKILL, (point, error)
+    assert "Traceback" not in error
+  status, error = run.start()
+  assert status == 0, error
+  _check_same(run, whole)
+  _check_redone(run, whole, len(points))
+
+
+def test_killed_while_scoring_and_while_training(make_run, whole):
+  reference, counts = whole
+  points = [{"phase": phase, "event": counts[phase] // 2, "delay": 0, "signal": "SIGKILL"}
+            for phase in ("scoring", "training")]
+  _survives(make_run("two"), reference, points)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_at_random_points(make_run, whole, seed):
+  reference, counts = whole
+  _survives(make_run(f"seed{seed}"), reference, list(_points(seed, counts)))
+
+
+@pytest.mark.slow
+def test_terminated_while_scoring_and_while_training(make_run, whole):
+  """SIGTERM: a sentence, status 143, everything saved."""
+  reference, counts = whole
+  run = make_run("terminated")
+  for phase in ("planning", "scoring", "training"):
+    status, error = run.start(
+        {"phase": phase, "event": counts[phase] // 2, "delay": 0, "signal": "SIGTERM"})
+    assert status == 143 and "Traceback" not in error
+    assert "mezzanine: terminated; what was done is saved, the same command continues" in error
+    assert not (run.out / "run.lock").exists()
+  status, error = run.start()
+  assert status == 0, error
+  _check_same(run, reference)
+  _check_redone(run, reference, 1)  # of the three, one was in the middle of a batch
+  points = collections.Counter(run.lines("point"))
+  assert max(points.values()) == 1  # nothing was trained twice
