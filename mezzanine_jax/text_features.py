@@ -5,14 +5,13 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
-from mezzanine_jax import designs, encoding, language, progress
+from mezzanine_jax import encoding, language, progress
 from mezzanine_jax import store as store_lib
+from mezzanine_jax.asking import most_tokens
 from mezzanine_jax.base import Example
 from mezzanine_jax.models.load import LanguageModel
-from mezzanine_jax.symmetries.still import still
 
 
 def plan_texts(
@@ -25,17 +24,13 @@ def plan_texts(
     texts: n texts.
     config: has the fields of `settings.RunFields`, and a `max_length`.
   """
-  limit = encoder.config.max_positions
   examples = [Example(str(n), {"text": t}, None, str(n)) for n, t in enumerate(texts)]
   prepared = encoding.prepare(
       examples, encoder.tokenizer, field="text",
-      max_tokens=limit if config.max_length is None else min(limit, config.max_length),
+      max_tokens=most_tokens(config, encoder),
   )
-  return language.plan(
-      prepared, encoder.tokenizer, still(),
-      designs.example_keys(jax.random.key(0), [e.id for e in examples]), np.ones(len(texts), int),
-      batch_tokens=config.batch_tokens, max_shapes=config.max_shapes, share=encoder.config.causal,
-  )
+  return language.plan_canonical(
+      prepared, encoder.tokenizer, batch_tokens=config.batch_tokens, max_shapes=config.max_shapes)
 
 
 def encoder_batch_fn(encoder: LanguageModel, pool: str) -> Callable[..., encoding.Encoded]:

@@ -98,7 +98,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   # Everything that can be wrong with the input shows before anything is written.
   asked = experiment.ask(config)
   data, lm = asked.data, asked.lm
-  batch_fn = _without_features(experiment.lm_batch_fn(config, asked))
+  batch_fn = _without_features(experiment.lm_batch_fn(config, lm, asked.symmetry))
   plan = experiment.plan_views(config, data, asked.prepared, lm.tokenizer, asked.symmetry)
   parts = experiment.split_training(config, data)
   needed, index = _needed(plan, data.is_test)

@@ -67,7 +67,8 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
       NAME, config, model=lm.digest, data=data.world.digests, rows=language.digest(plan))
   runs.begin(folder, fingerprint)
   scored = experiment.score(
-      folder, fingerprint, plan, _choices_only(experiment.lm_batch_fn(config, asked)), lm.params,
+      folder, fingerprint, plan,
+      _choices_only(experiment.lm_batch_fn(config, lm, asked.symmetry)), lm.params,
       [e.id for e in data.examples])
 
   beliefs, clusters = scored.beliefs, data.clusters
