@@ -102,7 +102,7 @@ class Predictions(NamedTuple):
 
 
 class _Pass(NamedTuple):
-  """What a batch gives: float32[R, C] each."""
+  """What a batch gives: float32[R, C] each, the baseline [R, 0] where there is none."""
 
   log_probs: Array
   baseline: Array
@@ -222,30 +222,36 @@ def prepare(
     return asking_lib.prepare(config, saved.asking, lm, examples)
 
 
-def load_head(params: Params, meta: Mapping[str, Any]) -> Loaded:
-  """A student that is a function of the pass's features and log-probs.
+def load_head(
+    params: Params, meta: Mapping[str, Any],
+    factories: Mapping[str, Callable[..., students.Student]] = students.STUDENTS,
+    inputs: students.Inputs | None = None,
+) -> Loaded:
+  """A student that leaves the model as it is.
 
   Args:
     params: as they were saved.
     meta: what stands beside them.
+    factories: see `students.make_student`.
+    inputs: what it reads of one example, any values; by default features and log-probs.
 
   Raises:
     InputError: if the two do not fit.
   """
-  student = students.make_student(
-      meta["name"], num_choices=meta["num_choices"], **meta["settings"])
-  inputs = {"features": jnp.zeros(meta["feature_size"]),
-            "log_probs": jnp.zeros(meta["num_choices"])}
-  check_params(student, params, inputs)
-  return Loaded(params, student.apply)
-
-
-def check_params(student: students.Student, params: Params, inputs: students.Inputs) -> None:
-  """Raises `InputError` unless the params are of the student's structure and shapes."""
-  shapes = lambda tree: jax.tree.map(jnp.shape, tree)
-  if shapes(jax.eval_shape(student.init, jax.random.key(0), inputs)) != shapes(params):
-    raise InputError("the student's weights are not of the shapes that student.json says: the"
+  sizes = {name: meta[name] for name in ("num_choices", "feature_size")}
+  good = isinstance(meta["name"], str) and isinstance(meta["settings"], dict) and all(
+      type(size) is int and size >= 0 for size in sizes.values())
+  if good:
+    student = students.make_student(
+        meta["name"], factories=factories, num_choices=sizes["num_choices"], **meta["settings"])
+    inputs = inputs or {"features": jnp.zeros(sizes["feature_size"]),
+                        "log_probs": jnp.zeros(sizes["num_choices"])}
+    shapes = jax.eval_shape(student.init, jax.random.key(0), inputs)
+    good = jax.tree.map(jnp.shape, shapes) == jax.tree.map(np.shape, params)
+  if not good:
+    raise InputError("the student's weights are not of the shapes that its student.json says: the"
                      " folder is damaged; train it again")
+  return Loaded(params, student.apply)
 
 
 def one_pass(
@@ -265,51 +271,55 @@ def one_pass(
     loaded: the student.
     **more: other parameters that `batch_fn` reads, by their names among the model's.
   """
+  plan = language.plan_canonical(
+      prepared, model.tokenizer, batch_tokens=config.batch_tokens, max_shapes=config.max_shapes)
+  ids = [e.id for e in examples]
   params = {**model.params, **more}
+  if loaded.adapt is None:
+    return answer_rows(plan, params, batch_fn, loaded, ids)
+  found = answer_rows(plan, loaded.adapt(params), batch_fn, loaded, ids)
+  # The model's own pass is another one.
+  own = answer_rows(plan, params, batch_fn, loaded, ids, "asking the model itself")
+  return found._replace(baseline=own.baseline)
+
+
+def answer_rows(
+    plan: language.Plan, params: Params, batch_fn: Callable[..., Any], loaded: Loaded,
+    ids: Sequence[str], title: str = "answering",
+) -> Answers:
+  """One pass over every example's canonical row, and the student on what it gives.
+
+  Args:
+    plan: the rows, see `language.plan_canonical`.
+    params: those that the pass is made with.
+    batch_fn: as for `one_pass`; without `log_probs` there is no baseline.
+    loaded: the student.
+    ids: the examples' names, for errors.
+    title: of the progress bar.
+
+  Raises:
+    InputError: if an answer is not finite.
+  """
 
   def answer(params, elements, rows):
     params = dict(params)
     own = params.pop(_OWN)
-    seen = batch_fn(params, elements, rows)
-    inputs = {"features": seen.features, "log_probs": seen.log_probs}
-    return _Pass(jax.vmap(loaded.apply, (None, 0))(own, inputs), seen.log_probs)
+    inputs = batch_fn(params, elements, rows)._asdict()
+    inputs = {name: inputs[name] for name in ("features", "log_probs") if name in inputs}
+    log_probs = jax.vmap(loaded.apply, (None, 0))(own, inputs)
+    return _Pass(log_probs, inputs.get("log_probs", log_probs[:, :0]))
 
-  plan = language.plan_canonical(
-      prepared, model.tokenizer, batch_tokens=config.batch_tokens, max_shapes=config.max_shapes)
-  ids = [e.id for e in examples]
-  changed = params if loaded.adapt is None else loaded.adapt(params)
-  found = run_rows(plan, answer, {**changed, _OWN: loaded.params}, ids)
-  if loaded.adapt is None:
-    return Answers(found["log_probs"], found["baseline"])
-  del changed  # the model's own pass is another one
-  return Answers(found["log_probs"], run_rows(plan, answer, {**params, _OWN: loaded.params}, ids,
-                                              "asking the model itself")["baseline"])
-
-
-def run_rows(
-    plan: language.Plan, batch_fn: Callable[..., Any], params: Params, ids: Sequence[str],
-    title: str = "answering", fields: Sequence[str] = _Pass._fields,
-) -> dict[str, np.ndarray]:
-  """What a batch function gives of every example's canonical row, by field; nothing is kept.
-
-  Args:
-    plan: the rows.
-    batch_fn: as for `language.score`.
-    params: of the model.
-    ids: the examples' names, for errors.
-    title: of the progress bar.
-    fields: of what the batch function gives.
-
-  Raises:
-    InputError: if a result is not finite.
-  """
+  params = {**params, _OWN: loaded.params}
+  # Rows are kept on disk as a run's are, though only until the last is done.
   with (
       tempfile.TemporaryDirectory() as folder,
       progress.bar(title, len(plan.rows.example)) as advance,
   ):
     path = pathlib.Path(folder) / runs.STORE
-    store, _ = language.score(plan, batch_fn, params, path, title, ids=ids, progress=advance)
-    return {name: store_lib.read(store, name)[plan.rows.canonical_row] for name in fields}
+    store, _ = language.score(plan, answer, params, path, title, ids=ids, progress=advance)
+    student, baseline = (
+        store_lib.read(store, name)[plan.rows.canonical_row] for name in _Pass._fields)
+  return Answers(student, baseline if baseline.shape[1] else None)
 
 
 def _names(choices: Sequence[str]) -> list[str]:

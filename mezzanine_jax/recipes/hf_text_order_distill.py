@@ -12,14 +12,15 @@
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mezzanine_jax import (
+    asking,
     checkpoints,
     comparison,
     distill,
@@ -29,18 +30,21 @@ from mezzanine_jax import (
     language,
     moved,
     noise,
+    predict,
     predictions,
     progress,
     report,
     runs,
+    scoring,
     students,
     training,
 )
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax import store as store_lib
+from mezzanine_jax.base import Array, Example, Params
 from mezzanine_jax.config import arguments_of, option
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.models.load import load_model
+from mezzanine_jax.models.load import LanguageModel, load_model
 from mezzanine_jax.settings import (
     EncoderFields,
     RunFields,
@@ -52,6 +56,7 @@ from mezzanine_jax.symmetries import make_symmetry
 
 NAME = "hf_text_order_distill"
 WHO = "base head"  # what the baseline is called
+BASE = "base_head"  # its folder in the student's
 STUDENT_VIEWS = ("canonical", "all")
 
 
@@ -95,10 +100,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   # Everything that can be wrong with the input shows before anything is written.
   asked = _ask(config)
   data, model = asked.data, asked.lm
-  batch_fn = encoding.view_rows_encoder(encoding.rows_encoder(
-      model.config, dtype=model.dtype, layer=config.layer, pooling=config.pool,
-      features_dtype=config.features_dtype,
-  ))
+  batch_fn = encoding.view_rows_encoder(_rows_encoder(config, model))
   halves = _halves(config, data)
   plan = experiment.plan_views(
       config, data, asked.prepared, model.tokenizer, asked.symmetry, share=model.config.causal)
@@ -108,6 +110,7 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   filled = experiment.fill(
       folder, fingerprint, plan, batch_fn, model.params, [e.id for e in data.examples])
   data_block = experiment.data_block(asked, plan)
+  digest = model.digest
   num_choices = len(asked.choices)
   asked = asked._replace(lm=None)
   del model  # training needs the room that the weights take
@@ -132,14 +135,18 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   )
   rows, parts = _part(config, rows, data, halves[1])
   trained = training.train_with_controls(head, rows, parts, config, folder.path / runs.STUDENT)
-  checkpoints.save_student(folder.path / runs.STUDENT, trained.result.params, {
+  meta = {
       "name": config.student,
       "settings": settings,
       "num_choices": num_choices,
       "feature_size": features.shape[1],
       "model_name": config.model_name,
+      "model_digest": digest,
+      "asking": asking.record(config, asked.asking),
       "config": dataclasses.asdict(config),
-  })
+  }
+  checkpoints.save_student(folder.path / runs.STUDENT / BASE, base.params, meta)
+  checkpoints.save_student(folder.path / runs.STUDENT, trained.result.params, meta)
   inputs = {"features": jnp.asarray(features), "log_probs": jnp.asarray(base_rows)}
 
   test = np.flatnonzero(data.is_test)
@@ -171,6 +178,63 @@ def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
   return runs.write_json(folder.path / runs.RESULTS, results)
 
 
+def predictor(saved: predict.Saved) -> Callable[[Sequence[Example]], predict.Answers]:
+  """The student as a function of new examples, see `predict.predict`.
+
+  Args:
+    saved: a finished run's.
+
+  Raises:
+    InputError: if the encoder, the base head or the student cannot be used.
+  """
+  config, loaded = saved.config, predict.load_head(saved.params, saved.meta)
+  base = predict.load_head(*checkpoints.load_student(saved.path / runs.STUDENT / BASE))
+  model = predict.load_same_model(config.model_name, config.dtype, saved.meta["model_digest"])
+  encode = _rows_encoder(config, model)
+
+  def batch_fn(params: Params, elements: Any, rows: scoring.PackedRows) -> _Read:
+    del elements  # features are of the text as it is read
+    params = dict(params)
+    own = params.pop(BASE)
+    features = encode(params, rows).features
+    uniform = jnp.zeros((len(features), saved.meta["num_choices"]))
+    inputs = {"features": features, "log_probs": jax.nn.log_softmax(uniform)}
+    return _Read(features, jax.vmap(base.apply, (None, 0))(own, inputs))
+
+  def answer(examples: Sequence[Example]) -> predict.Answers:
+    with progress.bar("preparing the texts"):
+      prepared = _prepare(config, saved.asking.evidence, model, examples)
+    return predict.one_pass(
+        config, prepared, examples, model, batch_fn, loaded, **{BASE: base.params})
+
+  return answer
+
+
+class _Read(NamedTuple):
+  """What a pass over a text gives: the encoder's features, and the base head's answer to them."""
+
+  features: Array
+  log_probs: Array
+
+
+def _rows_encoder(config: Config, model: LanguageModel) -> Callable[..., encoding.Encoded]:
+  """The function of a batch of texts."""
+  return encoding.rows_encoder(
+      model.config, dtype=model.dtype, layer=config.layer, pooling=config.pool,
+      features_dtype=config.features_dtype,
+  )
+
+
+def _prepare(
+    config: Config, field: str, model: LanguageModel, examples: Sequence[Example]
+) -> language.Prepared:
+  """The texts of some examples."""
+  return encoding.prepare(
+      examples, model.tokenizer, field=field, unit=config.unit,
+      max_tokens=asking.most_tokens(config, model),
+  )
+
+
 def show_views(config: Config, number: int) -> Any:
   """Some test examples with some of their views, see `experiment.show_views`."""
   return experiment.show_views(config, number, ask=_ask)
@@ -192,15 +256,11 @@ def _ask(
   with progress.bar("loading the encoder"):
     model = load_model(config.model_name, config.dtype)
   data = choose(data)
-  limit = model.config.max_positions
   with progress.bar("preparing the texts"):
-    prepared = encoding.prepare(
-        data.examples, model.tokenizer, field=world.evidence, unit=config.unit,
-        max_tokens=limit if config.max_length is None else min(limit, config.max_length),
-    )
+    prepared = _prepare(config, world.evidence, model, data.examples)
   names = [*world.label_names] or [str(label) for label in range(world.num_labels)]
-  template = f"{{{world.evidence}}}"
-  return experiment.Asked(data, model, symmetry, template, names, prepared)
+  how = asking.Asking(f"{{{world.evidence}}}", world.evidence, names, world.label_names)
+  return experiment.Asked(data, model, symmetry, how, prepared)
 
 
 def _halves(config: Config, data: experiment.Data) -> tuple[np.ndarray, np.ndarray]:
