@@ -57,8 +57,8 @@ def _run(argv: list[str]) -> int:
       " the file has labels, and texts a second.",
       epilog="--FIELD VALUE: fields of the run that differ. What columns are called:"
       " question_field, passage_field, text_field, options_field, answer_field, label_field; how"
-      " answers are written: label_map, answer_form; where the same model is now: lm_name, model_name,"
-      " encoder_name; speed: batch_tokens, max_shapes.",
+      " answers are written: label_map, answer_form; where the same model is now: lm_name,"
+      " model_name, encoder_name; speed: batch_tokens, max_shapes.",
   )
   applied.add_argument("--student", required=True, metavar="OUT", help="folder of a finished run")
   applied.add_argument(

@@ -1,6 +1,7 @@
 """`mezzanine predict`: the run's own predictions again; other batches, formats, hostile input."""
 
 import csv
+import dataclasses
 import json
 import shutil
 import zipfile
@@ -46,8 +47,9 @@ def finished(tiny_lm, data, tmp_path_factory):
   shutil.copytree(data, folder / "data", dirs_exist_ok=True)
   config = recipe.Config(
       dataset=str(folder / "data"), lm_name=tiny_lm, template=str(folder / "wordings.json"),
-      shots=1, symmetry="paraphrase,segment_order", max_length=180, **SIZES)
+      shots=1, symmetry="paraphrase,segment_order", max_length=105, **SIZES)
   results = recipe.run(config, folder / "out")
+  print(results['data']['prompts'])
   assert 0 < results["data"]["prompts"]["truncated_prompts"] < 21
   (folder / "wordings.json").unlink()
   shutil.rmtree(folder / "data")
@@ -164,7 +166,7 @@ GOOD = {"passage": "A b. C d.", "question": "is it", "answer": True}
     ([], [], "is empty"),
     (["{"], [], "line 1 is not valid JSON"),
     ([["passage"]], [], "not an object with named fields"),
-    ([{"passage": "A.", "questoin": "is it"}], [], "no field 'question' (did you mean 'questoin'?)"),
+    ([{"passage": "A.", "questoin": "is it"}], [], "'question' (did you mean 'questoin'?)"),
     ([{"passage": 7, "question": "is it"}], [], "holds a int: text is needed"),
     ([GOOD, GOOD | {"answer": "perhaps"}], [], "'perhaps'"),
     ([GOOD], ["--answer_fiel", "a"], "did you mean 'answer_field'?"),
@@ -256,7 +258,6 @@ def test_a_student_that_changes_the_model(finished, made, tiny_lm):
   found = predict.one_pass(saved.config, prepared, examples, lm, batch_fn, loaded)
   np.testing.assert_allclose(found.baseline, made.answers.baseline, atol=2e-6)
 
-  import dataclasses
   other = dataclasses.replace(lm, params=adapt(lm.params))
   plain = predict.one_pass(
       saved.config, prepared, examples, other, batch_fn, loaded._replace(adapt=None))
