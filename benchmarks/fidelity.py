@@ -164,7 +164,8 @@ def adapters(table: Table, baseline: Any, args: argparse.Namespace) -> dict[str,
   """LoRA, once, with the views of the training examples that can move; see `finetune`."""
   started = time.monotonic()
   lm, plan = table.asked.lm, table.plan
-  batch_fn = experiment.lm_batch_fn(table.config, table.asked, remat=True)
+  batch_fn = experiment.lm_batch_fn(
+      table.config, table.asked.lm, table.asked.symmetry, remat=True)
   movable = plan.views.orbit_size > 1
   train, valid = (part[movable[part]] for part in table.parts)
   teacher = table.data.teacher_log_probs

@@ -34,6 +34,7 @@ from mezzanine_jax import store as store_lib
 from mezzanine_jax.errors import InputError
 
 STUDENT_VIEWS = ("canonical", "all")
+BASE = "base_head"  # its folder in the student's, where it is kept
 
 
 class Task(NamedTuple):
@@ -53,6 +54,7 @@ class Task(NamedTuple):
       where the rows' features are those.
     shown: `(beliefs, test) -> blocks` more of the results, from the base model's beliefs on the
       test examples, whose numbers are `test`.
+    base_meta: the same of the base model, with its name; None: it is not kept.
     draw: `(results, beliefs, features, test)` draws pictures of the recipe's own.
   """
 
@@ -66,6 +68,7 @@ class Task(NamedTuple):
   meta: dict[str, Any]
   embed: Callable[..., Any] | None
   shown: Callable[[evaluation.Beliefs, np.ndarray], dict[str, Any]]
+  base_meta: dict[str, Any] | None = None
   draw: Callable[..., None] = lambda results, beliefs, features, test: None
 
 
@@ -132,13 +135,14 @@ def run(
   rows, parts = _part(config, rows, data, halves[1])
   trained = training.train_with_controls(
       task.student, rows, parts, config, folder)
-  checkpoints.save_student(folder.path / runs.STUDENT, trained.result.params, {
-      "name": config.student,
-      **task.meta,
-      "num_choices": num_choices,
-      "feature_size": features.shape[1],
-      "config": dataclasses.asdict(config),
-  })
+  sizes = {"num_choices": num_choices, "feature_size": features.shape[1],
+           "config": dataclasses.asdict(config)}
+  if task.base_meta is not None:
+    checkpoints.save_student(
+        folder.path / runs.STUDENT / BASE, base.params, task.base_meta | sizes)
+  checkpoints.save_student(
+      folder.path / runs.STUDENT, trained.result.params,
+      {"name": config.student, **task.meta, **sizes})
   inputs = {"features": jnp.asarray(features), "log_probs": jnp.asarray(base_rows)}
 
   test = np.flatnonzero(data.is_test)

@@ -22,14 +22,16 @@ def main(argv: Sequence[str] | None = None) -> int:
   2 for bad input or a disk that takes nothing, 130 when interrupted, 143 when terminated, 1 from
   `cache verify` that found damage.
   """
+  argv = list(sys.argv[1:] if argv is None else argv)
   try:
     with preemption.raised():
-      return _run(list(sys.argv[1:] if argv is None else argv))
+      return _run(argv)
   except InputError as error:
     print(f"mezzanine: {' '.join(str(error).split())}", file=sys.stderr)
     return 2
   except KeyboardInterrupt:
-    print("mezzanine: stopped; the same command continues", file=sys.stderr)
+    wrote = "nothing was written" if argv[:1] == ["predict"] else "the same command continues"
+    print(f"mezzanine: stopped; {wrote}", file=sys.stderr)
     return 130
   except preemption.Terminated:
     print("mezzanine: terminated; what was done is saved, the same command continues",
@@ -67,13 +69,57 @@ def _run(argv: list[str]) -> int:
   shown.add_argument("--to", metavar="FILE", help="where it goes (default: OUT/report.html; for"
                      " several runs ./report.html; md: printed)")
   _add_cache(commands)
+  applied = commands.add_parser(
+      "predict", help="a finished run's student on new texts", allow_abbrev=False,
+      usage="mezzanine predict --student OUT --data FILE --out FILE [--overwrite]\n"
+      "                         [--FIELD VALUE ...]",
+      description="Applies the student of a finished run to the texts of a file: one pass over"
+      " each, asked as the run asked. Writes one JSON object a line: id, answer, the probabilities"
+      " of the choices, and those of the language model itself. Prints the accuracy of both where"
+      " the file has labels, and texts a second.",
+      epilog="--FIELD VALUE: fields of the run that differ. What columns are called:"
+      " question_field, passage_field, text_field, options_field, answer_field, label_field; how"
+      " answers are written: label_map, answer_form; where the same model is now: lm_name,"
+      " model_name, encoder_name; speed: batch_tokens, max_shapes.",
+  )
+  applied.add_argument("--student", required=True, metavar="OUT", help="folder of a finished run")
+  applied.add_argument(
+      "--data", required=True, metavar="FILE", help="jsonl, json, csv, tsv or parquet file, or a"
+      " zip of one, with the columns that the run's own data had; labels may be missing")
+  applied.add_argument("--out", required=True, metavar="FILE",
+                       help="where the lines go; - prints them")
+  applied.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
   # The fields of `run` depend on its recipe, so that it parses its own arguments.
   if argv[:1] == ["run"]:
     return _run_recipe(argv[1:])
-  arguments = parser.parse_args(argv)
+  arguments, rest = parser.parse_known_args(argv)
+  if arguments.command == "predict":
+    return _predict(arguments, _fields(rest))
+  if rest:
+    parser.error(f"unrecognized arguments: {' '.join(rest)}")
   if arguments.command == "cache":
     return _cache(arguments)
   return _report(arguments) if arguments.command == "report" else _list()
+
+
+def _predict(arguments: argparse.Namespace, fields: dict[str, str]) -> int:
+  """`mezzanine predict --student OUT --data FILE --out FILE [--overwrite] [--FIELD VALUE …]`."""
+  from mezzanine_jax import compile_cache, predict, predicted
+
+  predicted.check_out(arguments.out, arguments.data, arguments.overwrite)
+  _quiet()
+  compile_cache.enable()
+  made = predict.predict(arguments.student, arguments.data, **fields)
+  shown = sys.stdout
+  if arguments.out == "-":
+    print(predicted.lines(made), end="")
+    shown = sys.stderr
+  else:
+    predicted.write(made, arguments.out)
+  print("\n".join(predicted.summary(made)), file=shown)
+  if arguments.out != "-":
+    print(f"wrote {arguments.out}")
+  return 0
 
 
 def _add_cache(commands: Any) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
+from mezzanine_jax import asking as asking_lib
 from mezzanine_jax import designs, evaluation, noise, preemption, progress, runs
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax import store as store_lib
@@ -56,17 +57,25 @@ class Asked(NamedTuple):
     data: the examples.
     lm: the model; None where it is trained here.
     symmetry: the family of views.
-    template: the prompt, as it was given or as the world has it; None where there is none.
-    choices: C answers.
+    asking: what the prompts were made of, as it was given or as the world has it.
     prepared: the examples' prompts, or images.
   """
 
   data: Data
   lm: "LanguageModel | None"
   symmetry: Symmetry
-  template: str | None
-  choices: list[str]
+  asking: asking_lib.Asking
   prepared: "language.Prepared | images.Prepared"
+
+  @property
+  def template(self) -> str:
+    """The prompt, as it was given or as the world has it."""
+    return self.asking.template
+
+  @property
+  def choices(self) -> list[str]:
+    """C answers."""
+    return self.asking.choices
 
 
 class Filled(NamedTuple):
@@ -147,7 +156,6 @@ def ask(config: Any, choose: Callable[[Data], Data] = lambda data: data) -> Aske
   Raises:
     InputError: for anything that cannot be used.
   """
-  from mezzanine_jax import language
   from mezzanine_jax.models.chat import around_message
   from mezzanine_jax.models.load import load_lm
 
@@ -166,16 +174,13 @@ def ask(config: Any, choose: Callable[[Data], Data] = lambda data: data) -> Aske
   with progress.bar("loading the language model"):
     lm = load_lm(config.lm_name, config.dtype)
   data = choose(data)
-  limit = lm.config.max_positions
+  asking = asking_lib.Asking(
+      template, world.evidence, choices, world.label_names, world.train,
+      around_message(lm.chat) if config.chat else None,
+  )
   with progress.bar("preparing the prompts"):
-    prepared = language.prepare(
-        data.examples, lm.tokenizer, template=template, evidence=world.evidence, choices=choices,
-        max_tokens=limit if config.max_length is None else min(limit, config.max_length),
-        unit=config.unit, paraphrases=config.paraphrases, shots=config.shots,
-        demonstrations=world.train, seed=config.seed,
-        around=around_message(lm.chat) if config.chat else None,
-    )
-  return Asked(data, lm, symmetry, template, choices, prepared)
+    prepared = asking_lib.prepare(config, asking, lm, data.examples)
+  return Asked(data, lm, symmetry, asking, prepared)
 
 
 def show_views(
@@ -275,21 +280,24 @@ def split_training(config: Any, data: Data) -> tuple[np.ndarray, np.ndarray]:
   return parts
 
 
-def lm_batch_fn(config: Any, asked: Asked, **features: Any) -> "Callable[..., scoring.Scores]":
+def lm_batch_fn(
+    config: Any, lm: "LanguageModel", symmetry: Symmetry, **features: Any
+) -> "Callable[..., scoring.Scores]":
   """The function of a batch of views: the model's choices, aligned, and its hidden states.
 
   Args:
     config: has a `choice_norm`.
-    asked: the model and the symmetry.
+    lm: the model.
+    symmetry: the family of views.
     **features: `embed_layer`, `embed_mode` and `remat`, see `scoring.rows_scorer`.
   """
   from mezzanine_jax import scoring
 
   return scoring.view_rows_scorer(
       scoring.rows_scorer(
-          asked.lm.config, dtype=asked.lm.dtype, choice_norm=config.choice_norm, **features
+          lm.config, dtype=lm.dtype, choice_norm=config.choice_norm, **features
       ),
-      asked.symmetry,
+      symmetry,
   )
 
 

@@ -318,8 +318,13 @@ def answer(label: Any, choices: Sequence[str]) -> str:
   return choices[label].strip() if known else "unknown"
 
 
-def write_text(path: str | pathlib.Path, text: str) -> None:
+def write_text(path: str | pathlib.Path, text: str, option: str = "--to") -> None:
   """Writes a report whole or not at all.
+
+  Args:
+    path: the file.
+    text: what it will hold.
+    option: of the command line, that names another place.
 
   Raises:
     InputError: if the place cannot be written.
@@ -334,7 +339,7 @@ def write_text(path: str | pathlib.Path, text: str) -> None:
     if part.is_file():
       part.unlink()
     raise InputError(
-        f"{str(path)!r} cannot be written: {error.strerror}; give another place with --to FILE"
+        f"{str(path)!r} cannot be written: {error.strerror}; give another place with {option} FILE"
     ) from error
 
 

@@ -20,6 +20,7 @@ from mezzanine_jax import texts as texts_lib
 from mezzanine_jax.base import Example, Params, Symmetry, Views
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models import transformer
+from mezzanine_jax.symmetries.still import still
 
 # Raise it when the same model, tokens and settings give other rows than before.
 SCORER_VERSION = 1
@@ -179,6 +180,17 @@ def plan(
   rows, source = engine.reorder(rows, order), source[order]
   return Plan(xs, views, rows, source, _texts_of(symmetry, xs, rows, source), lengths[order],
               shared, batches)
+
+
+def plan_canonical(
+    prepared: Prepared, tokenizer: Any, *, batch_tokens: int, max_shapes: int
+) -> Plan:
+  """A row for each prompt, each as it is; see `plan`."""
+  number = len(prepared.tokenized)
+  keys = designs.example_keys(jax.random.key(0), list(map(str, range(number))))
+  # With one row an example there is nothing that views could share.
+  return plan(prepared, tokenizer, still(), keys, np.ones(number, int), share=False,
+              batch_tokens=batch_tokens, max_shapes=max_shapes)
 
 
 def only_rows(plan: Plan, which: np.ndarray, batch_tokens: int, max_shapes: int) -> Plan:

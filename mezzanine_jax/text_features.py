@@ -5,14 +5,13 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
-from mezzanine_jax import designs, encoding, language, progress
+from mezzanine_jax import encoding, language, progress
 from mezzanine_jax import store as store_lib
+from mezzanine_jax.asking import most_tokens
 from mezzanine_jax.base import Example
 from mezzanine_jax.models.load import LanguageModel
-from mezzanine_jax.symmetries.still import still
 
 
 def plan_texts(
@@ -25,17 +24,13 @@ def plan_texts(
     texts: n texts.
     config: has the fields of `settings.RunFields`, and a `max_length`.
   """
-  limit = encoder.config.max_positions
   examples = [Example(str(n), {"text": t}, None, str(n)) for n, t in enumerate(texts)]
   prepared = encoding.prepare(
       examples, encoder.tokenizer, field="text",
-      max_tokens=limit if config.max_length is None else min(limit, config.max_length),
+      max_tokens=most_tokens(config, encoder),
   )
-  return language.plan(
-      prepared, encoder.tokenizer, still(),
-      designs.example_keys(jax.random.key(0), [e.id for e in examples]), np.ones(len(texts), int),
-      batch_tokens=config.batch_tokens, max_shapes=config.max_shapes, share=encoder.config.causal,
-  )
+  return language.plan_canonical(
+      prepared, encoder.tokenizer, batch_tokens=config.batch_tokens, max_shapes=config.max_shapes)
 
 
 def encoder_batch_fn(encoder: LanguageModel, pool: str) -> Callable[..., encoding.Encoded]:
@@ -75,22 +70,45 @@ def features_of(
   return store_lib.read(store, "features")[plan.rows.canonical_row]
 
 
-def without_common(texts: Sequence[str]) -> list[str]:
-  """The texts without the words that all begin and end with: a template's own.
+def common_words(texts: Sequence[str]) -> tuple[str, str]:
+  """The words that all texts begin and end with: a template's own.
 
   Example:
-    >>> without_common(["News: one two.\\nTopic:", "News: three.\\nTopic:"])
-    ['one two.', 'three.']
+    >>> common_words(["News: one two.\\nTopic:", "News: three.\\nTopic:"])
+    ('News: ', '\\nTopic:')
   """
-  def cut(lines: list[str]) -> list[str]:
+  def common(lines: list[str]) -> int:
     shared = os.path.commonprefix(lines)
-    end = len(shared)
-    if any(line[end : end + 1].strip() for line in lines):  # in the middle of a word
-      end = max((i + 1 for i, c in enumerate(shared) if c.isspace()), default=0)
-    return [line[end:] for line in lines]
+    if any(line[len(shared) : len(shared) + 1].strip() for line in lines):  # within a word
+      return max((i + 1 for i, c in enumerate(shared) if c.isspace()), default=0)
+    return len(shared)
 
   if len(set(texts)) < 2:  # nothing tells a template's words from the text's
-    return list(texts)
-  left = cut([line[::-1] for line in cut(list(texts))])
+    return "", ""
+  front = common(list(texts))
+  behind = common([text[front:][::-1] for text in texts])
+  return texts[0][:front], texts[0][len(texts[0]) - behind :]
+
+
+def without_words(texts: Sequence[str], front: str, behind: str) -> list[str]:
+  """The texts without these words at their beginning and end, as far as they stand there.
+
+  Args:
+    texts: n texts.
+    front: from `common_words`, and so is `behind`; of these texts or of others.
+    behind: what texts end with.
+
+  Example:
+    >>> without_words(["News: one two.\\nTopic:", "News: three.\\nTopic:"], "News: ", "\\nTopic:")
+    ['one two.', 'three.']
+  """
+
+  def cut(text: str, words: str) -> str:
+    shared = os.path.commonprefix([text, words])
+    if shared != words:  # another text than those with these words in common
+      shared = shared[: max((i + 1 for i, c in enumerate(shared) if c.isspace()), default=0)]
+    return text[len(shared) :]
+
+  left = [cut(cut(text, front)[::-1], behind[::-1])[::-1].strip() for text in texts]
   # A text of the template's words alone stays as it is: an encoder must read something.
-  return [own[::-1].strip() or text for own, text in zip(left, texts, strict=True)]
+  return [own or text for own, text in zip(left, texts, strict=True)]

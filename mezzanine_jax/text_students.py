@@ -3,7 +3,7 @@
 `inputs["tokens"]` is int32[T], -1 behind the end of the text.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -140,7 +140,7 @@ def student_tokens(
     most: tokens that are kept of each.
 
   Returns:
-    (int32[R, T'] padded with -1, tokens cut off in front, tokens cut off behind).
+    (int32[R, T'] padded with -1, the tokens cut off in front, those cut off behind).
 
   Example:
     >>> student_tokens(np.array([[7, 1, 2, 9], [7, 3, 9, 0]]), np.array([4, 3]), 8)[0].tolist()
@@ -148,13 +148,42 @@ def student_tokens(
   """
   rows = [row[:n] for row, n in zip(tokens, lengths, strict=True)]
   room = int(min(lengths)) - 1  # something is left of every row
-  front = _common(rows, room)
-  behind = _common([row[::-1] for row in rows], room - front)
-  kept = [row[front : len(row) - behind][:most] for row in rows]
+  front = rows[0][: _common(rows, room)]
+  behind = rows[0][len(rows[0]) - _common([row[::-1] for row in rows], room - len(front)) :]
+  return cut_tokens(tokens, lengths, most, front, behind), front.tolist(), behind.tolist()
+
+
+def cut_tokens(
+    tokens: np.ndarray, lengths: np.ndarray, most: int, front: Sequence[int],
+    behind: Sequence[int],
+) -> np.ndarray:
+  """What a student reads of prompts: without these tokens in front and behind, where they stand.
+
+  Args:
+    tokens: int32[R, T], padded behind the lengths.
+    lengths: int[R], >= 1.
+    most: tokens that are kept of each; one at least is.
+    front: from `student_tokens`, and so is `behind`; of these prompts or of others.
+    behind: what prompts end with.
+
+  Returns:
+    int32[R, T'] padded with -1.
+
+  Example:
+    >>> tokens = np.array([[7, 8, 1, 9], [7, 9, 0, 0]])
+    >>> cut_tokens(tokens, np.array([4, 2]), 8, [7, 8], [9]).tolist()
+    [[1], [9]]
+  """
+  def cut(row: np.ndarray, words: Sequence[int]) -> np.ndarray:
+    most_cut = min(len(words), len(row) - 1)
+    return row[_common([row, np.asarray(words, row.dtype)], most_cut) :]
+
+  rows = [row[:n] for row, n in zip(tokens, lengths, strict=True)]
+  kept = [cut(cut(row, front)[::-1], behind[::-1])[::-1][:most] for row in rows]
   out = np.full((len(rows), max(map(len, kept))), PAD, np.int32)
   for row, own in zip(out, kept, strict=True):
     row[: len(own)] = own
-  return out, front, behind
+  return out
 
 
 def _common(rows: list[np.ndarray], most: int) -> int:

@@ -91,7 +91,7 @@ def write(
           f"a template must have {len(choices)} choices, as the others have, got {own} for"
           f" {wording.template!r}"
       )
-  order = _order(demonstrations, len(choices), seed) if shots else []
+  order = demonstration_pool(demonstrations, len(choices), seed) if shots else []
   shown: dict[tuple[int, str], str] = {}
 
   def demonstrations_of(example: Example, number: int) -> list[str]:
@@ -160,8 +160,16 @@ def _versions(
   return [example.x, *({**example.x, evidence: other} for other in others)]
 
 
-def _order(demonstrations: Sequence[Example], num_choices: int, seed: int) -> list[Example]:
-  """What demonstrations are taken from: one example a cluster, in an order by hash."""
+def demonstration_pool(
+    demonstrations: Sequence[Example], num_choices: int, seed: int
+) -> list[Example]:
+  """What demonstrations are taken from: one example a cluster, in an order by hash.
+
+  Args:
+    demonstrations: labelled examples; others are left out.
+    num_choices: C.
+    seed: fixes the order.
+  """
   known = [d for d in demonstrations if d.label is not None and 0 <= d.label < num_choices]
   known.sort(key=lambda d: stable_hash("shot", seed, d.id))
   return list({d.cluster: d for d in reversed(known)}.values())[::-1]

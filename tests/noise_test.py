@@ -14,7 +14,7 @@ def made(tiny_lm):
   asked = experiment.ask(config, experiment.only_test)
   plan = experiment.plan_views(
       config, asked.data, asked.prepared, asked.lm.tokenizer, asked.symmetry)
-  return asked, plan, experiment.lm_batch_fn(config, asked)
+  return asked, plan, experiment.lm_batch_fn(config, asked.lm, asked.symmetry)
 
 
 @pytest.mark.slow  # every recipe's test looks at the figure in the fast tier

@@ -65,4 +65,4 @@ def test_what_all_share_is_cut_and_the_rest_can_be_put_back(rows):
   for row, own in zip(rows, kept, strict=True):
     own = own[own != PAD].tolist()
     assert own  # something is left of every row
-    assert rows[0][:front] + own + (rows[0][-behind:] if behind else []) == row
+    assert front + own + behind == row

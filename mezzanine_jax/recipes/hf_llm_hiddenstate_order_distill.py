@@ -11,29 +11,35 @@
 import dataclasses
 import pathlib
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from mezzanine_jax import (
-  checkpoints,
-  comparison,
-  evaluation,
-  experiment,
-  language,
-  moved,
-  predictions,
-  report,
-  runs,
-  students,
-  training,
+    asking,
+    checkpoints,
+    comparison,
+    evaluation,
+    experiment,
+    language,
+    moved,
+    predict,
+    predictions,
+    report,
+    runs,
+    scoring,
+    students,
+    training,
 )
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.allowed import FEATURES_DTYPES
+from mezzanine_jax.base import Example, Symmetry
 from mezzanine_jax.config import arguments_of, option
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.models.load import LanguageModel
 from mezzanine_jax.scoring import EMBED_MODES
 from mezzanine_jax.settings import (
   LmFields,
@@ -42,6 +48,7 @@ from mezzanine_jax.settings import (
   TrainingFields,
   WorldFields,
 )
+from mezzanine_jax.symmetries.still import still
 
 NAME = "hf_llm_hiddenstate_order_distill"
 show_views = experiment.show_views
@@ -93,9 +100,7 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   asked = experiment.ask(config)
   data, lm = asked.data, asked.lm
   layers = _layers(config.embed_layer)
-  batch_fn = experiment.lm_batch_fn(
-      config, asked, embed_layer=layers, embed_mode=config.embed_mode)
-  batch_fn = _with_features_in(batch_fn, config.features_dtype)
+  batch_fn = _batch_fn(config, lm, asked.symmetry)
   plan = experiment.plan_views(config, data, asked.prepared, lm.tokenizer, asked.symmetry)
   parts = experiment.split_training(config, data)
   fingerprint = runs.fingerprint(
@@ -106,6 +111,7 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   folder = runs.begin(folder, fingerprint, {runs.STORE: rows_fingerprint})
   scored = experiment.score(folder, plan, batch_fn, lm.params, [e.id for e in data.examples])
   data_block = experiment.data_block(asked, plan)
+  digest = lm.digest
   asked = asked._replace(lm=None)
   del lm  # training needs the room that the weights take
 
@@ -127,6 +133,8 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
       "num_choices": lm_rows.shape[1],
       "feature_size": rows.features.shape[1],
       "lm_name": config.lm_name,
+      "model_digest": digest,
+      "asking": asking.record(config, asked.asking),
       "config": dataclasses.asdict(config),
   })
   inputs = {"features": jnp.asarray(rows.features), "log_probs": jnp.asarray(lm_rows)}
@@ -156,6 +164,35 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
                     {"baseline": lm_test, **models})
   report.diagnostics(results, lm_test, folder.path / runs.DIAGNOSTICS)
   return runs.finish(folder, results)
+
+
+def predictor(saved: predict.Saved) -> Callable[[Sequence[Example]], predict.Answers]:
+  """The student as a function of new examples, see `predict.predict`.
+
+  Args:
+    saved: a finished run's.
+
+  Raises:
+    InputError: if the language model or the student cannot be used.
+  """
+  loaded = predict.load_head(saved.params, saved.meta)
+  config, lm = saved.config, predict.load_same_lm(saved)
+  batch_fn = _batch_fn(config, lm, still())
+
+  def answer(examples: Sequence[Example]) -> predict.Answers:
+    prepared = predict.prepare(saved, lm, examples)
+    return predict.one_pass(config, prepared, examples, lm, batch_fn, loaded)
+
+  return answer
+
+
+def _batch_fn(
+    config: Config, lm: LanguageModel, symmetry: Symmetry
+) -> Callable[..., scoring.Scores]:
+  """The function of a batch of views: the LM's answers and hidden states, in their dtype."""
+  batch_fn = experiment.lm_batch_fn(
+      config, lm, symmetry, embed_layer=_layers(config.embed_layer), embed_mode=config.embed_mode)
+  return _with_features_in(batch_fn, config.features_dtype)
 
 
 def _layers(names: str) -> tuple[int, ...]:

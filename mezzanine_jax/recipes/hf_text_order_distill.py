@@ -12,22 +12,30 @@
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
 
 from mezzanine_jax import (
+    asking,
     base_distill,
+    checkpoints,
     encoding,
     experiment,
     language,
     moved,
+    predict,
     progress,
     runs,
+    scoring,
     students,
 )
+from mezzanine_jax.base import Array, Example, Params
 from mezzanine_jax.config import arguments_of, option
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.models.load import load_model
+from mezzanine_jax.models.load import LanguageModel, load_model
 from mezzanine_jax.settings import (
     EncoderFields,
     RunFields,
@@ -83,10 +91,7 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   # Everything that can be wrong with the input shows before anything is written.
   asked = _ask(config)
   data, model = asked.data, asked.lm
-  batch_fn = encoding.view_rows_encoder(encoding.rows_encoder(
-      model.config, dtype=model.dtype, layer=config.layer, pooling=config.pool,
-      features_dtype=config.features_dtype,
-  ))
+  batch_fn = encoding.view_rows_encoder(_rows_encoder(config, model))
   halves = base_distill.halves(config, data)
   plan = experiment.plan_views(
       config, data, asked.prepared, model.tokenizer, asked.symmetry, share=model.config.causal)
@@ -96,17 +101,79 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
       config, asked, plan, features=[config.layer, config.pool, config.features_dtype])
   folder = runs.begin(folder, fingerprint, {runs.STORE: rows_fingerprint})
   filled = experiment.fill(folder, plan, batch_fn, model.params, [e.id for e in data.examples])
+  digest = model.digest
   num_choices = len(asked.choices)
   asked = asked._replace(lm=None)
   del model  # training needs the room that the weights take
 
   settings = arguments_of(students.HEADS[config.student], dataclasses.asdict(config))
   head = students.make_student(config.student, num_choices=num_choices, **settings)
+  meta = {
+      "settings": settings, "model_name": config.model_name, "model_digest": digest,
+      "asking": asking.record(config, asked.asking),
+  }
   task = base_distill.Task(
-      NAME, WHO, asked, plan, filled, base=head, student=head,
-      meta={"settings": settings, "model_name": config.model_name}, embed=None,
+      NAME, WHO, asked, plan, filled, base=head, student=head, meta=meta,
+      base_meta={"name": config.student, **meta}, embed=None,
       shown=lambda beliefs, test: moved.blocks(asked, plan, beliefs, test, config.n_examples))
   return base_distill.run(config, folder, task, halves, started)
+
+
+def predictor(saved: predict.Saved) -> Callable[[Sequence[Example]], predict.Answers]:
+  """The student as a function of new examples, see `predict.predict`.
+
+  Args:
+    saved: a finished run's.
+
+  Raises:
+    InputError: if the encoder, the base head or the student cannot be used.
+  """
+  config, loaded = saved.config, predict.load_head(saved.params, saved.meta)
+  base = predict.load_head(*checkpoints.load_student(saved.path / runs.STUDENT / base_distill.BASE))
+  model = predict.load_same_model(config.model_name, config.dtype, saved.meta["model_digest"])
+  encode = _rows_encoder(config, model)
+
+  def batch_fn(params: Params, elements: Any, rows: scoring.PackedRows) -> _Read:
+    del elements  # features are of the text as it is read
+    params = dict(params)
+    own = params.pop(base_distill.BASE)
+    features = encode(params, rows).features
+    uniform = jnp.zeros((len(features), saved.meta["num_choices"]))
+    inputs = {"features": features, "log_probs": jax.nn.log_softmax(uniform)}
+    return _Read(features, jax.vmap(base.apply, (None, 0))(own, inputs))
+
+  def answer(examples: Sequence[Example]) -> predict.Answers:
+    with progress.bar("preparing the texts"):
+      prepared = _prepare(config, saved.asking.evidence, model, examples)
+    return predict.one_pass(
+        config, prepared, examples, model, batch_fn, loaded, **{base_distill.BASE: base.params})
+
+  return answer
+
+
+class _Read(NamedTuple):
+  """What a pass over a text gives: the encoder's features, and the base head's answer to them."""
+
+  features: Array
+  log_probs: Array
+
+
+def _rows_encoder(config: Config, model: LanguageModel) -> Callable[..., encoding.Encoded]:
+  """The function of a batch of texts."""
+  return encoding.rows_encoder(
+      model.config, dtype=model.dtype, layer=config.layer, pooling=config.pool,
+      features_dtype=config.features_dtype,
+  )
+
+
+def _prepare(
+    config: Config, field: str, model: LanguageModel, examples: Sequence[Example]
+) -> language.Prepared:
+  """The texts of some examples."""
+  return encoding.prepare(
+      examples, model.tokenizer, field=field, unit=config.unit,
+      max_tokens=asking.most_tokens(config, model),
+  )
 
 
 def show_views(config: Config, number: int) -> Any:
@@ -130,12 +197,8 @@ def _ask(
   with progress.bar("loading the encoder"):
     model = load_model(config.model_name, config.dtype)
   data = choose(data)
-  limit = model.config.max_positions
   with progress.bar("preparing the texts"):
-    prepared = encoding.prepare(
-        data.examples, model.tokenizer, field=world.evidence, unit=config.unit,
-        max_tokens=limit if config.max_length is None else min(limit, config.max_length),
-    )
+    prepared = _prepare(config, world.evidence, model, data.examples)
   names = [*world.label_names] or [str(label) for label in range(world.num_labels)]
-  template = f"{{{world.evidence}}}"
-  return experiment.Asked(data, model, symmetry, template, names, prepared)
+  how = asking.Asking(f"{{{world.evidence}}}", world.evidence, names, world.label_names)
+  return experiment.Asked(data, model, symmetry, how, prepared)

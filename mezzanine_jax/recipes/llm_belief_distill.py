@@ -10,6 +10,7 @@
 import dataclasses
 import pathlib
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,28 +18,32 @@ import jax.numpy as jnp
 import numpy as np
 
 from mezzanine_jax import (
-  checkpoints,
-  comparison,
-  efficiency,
-  evaluation,
-  experiment,
-  language,
-  moved,
-  predictions,
-  progress,
-  report,
-  runs,
-  scoring,
-  students,
-  text_features,
-  text_students,
-  training,
-  view_texts,
+    asking,
+    checkpoints,
+    comparison,
+    efficiency,
+    evaluation,
+    experiment,
+    language,
+    moved,
+    predict,
+    predictions,
+    progress,
+    report,
+    runs,
+    scoring,
+    students,
+    text_features,
+    text_students,
+    training,
+    view_texts,
 )
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.allowed import POOLS
+from mezzanine_jax.base import Example
 from mezzanine_jax.config import arguments_of, option
+from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.load import LanguageModel, load_model
 from mezzanine_jax.settings import (
   LmFields,
@@ -47,6 +52,7 @@ from mezzanine_jax.settings import (
   TrainingFields,
   WorldFields,
 )
+from mezzanine_jax.symmetries.still import still
 
 NAME = "llm_belief_distill"
 ENCODER_HEAD = "encoder_head"
@@ -100,7 +106,7 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   # Everything that can be wrong with the input shows before anything is written.
   asked = experiment.ask(config)
   data, lm = asked.data, asked.lm
-  batch_fn = _without_features(experiment.lm_batch_fn(config, asked))
+  batch_fn = _without_features(experiment.lm_batch_fn(config, lm, asked.symmetry))
   plan = experiment.plan_views(config, data, asked.prepared, lm.tokenizer, asked.symmetry)
   parts = experiment.split_training(config, data)
   needed, index = _needed(plan, data.is_test)
@@ -127,21 +133,21 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
       teacher_log_probs=np.asarray(evaluation.teacher(scored.beliefs)),
       labels=data.labels,
   )
-  cut = {}
   if reader:
-    encoder, encoder_plan, encode = reader
+    encoder, encoder_plan, encode, cut = reader
     rows = rows._replace(features=text_features.features_of(
         encoder, encoder_plan, encode, *runs.rows_of(folder, TEXTS),
         runs.about(folder) | {"model": config.encoder_name}))
   else:
     texts = plan.texts_of(needed)
-    tokens, front, behind = text_students.student_tokens(
+    tokens, *cut = text_students.student_tokens(
         texts.tokens, texts.lengths, config.max_tokens)
-    rows, cut = rows._replace(tokens=tokens), {"cut_in_front": front, "cut_behind": behind}
+    rows = rows._replace(tokens=tokens)
   test = np.flatnonzero(data.is_test)
   with progress.bar("measuring the LM"):
     speed = _lm_speed(config, lm, plan, batch_fn, test)
   data_block = experiment.data_block(asked, plan)
+  digest = lm.digest
   asked = asked._replace(lm=None)
   del lm  # training needs the room that the weights take
 
@@ -152,8 +158,11 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
       "num_choices": rows.log_probs.shape[1],
       "feature_size": rows.features.shape[1],
       "lm_name": config.lm_name,
+      "model_digest": digest,
+      "encoder_digest": reader and reader[0].digest,
+      "asking": asking.record(config, asked.asking),
+      "cut": list(cut),
       "config": dataclasses.asdict(config),
-      **cut,
   })
   with progress.bar("measuring the student"):
     speed = {"student": _student_speed(config, trained, rows, index[0][test], reader, name,
@@ -194,6 +203,50 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   return runs.finish(folder, results)
 
 
+def predictor(saved: predict.Saved) -> Callable[[Sequence[Example]], predict.Answers]:
+  """The student as a function of new examples, see `predict.predict`.
+
+  The language model is not asked: of it only the tokenizer is used.
+
+  Args:
+    saved: a finished run's.
+
+  Raises:
+    InputError: if the language model, the encoder or the student cannot be used.
+  """
+  config, meta = saved.config, saved.meta
+  encodes = config.student == ENCODER_HEAD
+  kind = str if encodes else list
+  cut = meta.get("cut")
+  if not isinstance(cut, list) or [type(own) for own in cut] != [kind, kind]:
+    raise InputError(f"the student in {str(saved.path)!r} is damaged (no 'cut'); train it again")
+  if encodes:
+    loaded = predict.load_head(saved.params, meta)
+    encoder = predict.load_same_model(
+        config.encoder_name, "float32", str(meta.get("encoder_digest")))
+  else:
+    loaded = predict.load_head(
+        saved.params, meta, text_students.TEXT_STUDENTS, {"tokens": jnp.zeros(1, jnp.int32)})
+  lm = predict.load_same_lm(saved)
+
+  def answer(examples: Sequence[Example]) -> predict.Answers:
+    prepared = predict.prepare(saved, lm, examples)
+    plan = language.plan_canonical(
+        prepared, lm.tokenizer, batch_tokens=config.batch_tokens, max_shapes=config.max_shapes)
+    if encodes:
+      texts = view_texts.row_texts(plan, prepared, still(), plan.rows.canonical_row)
+      texts = text_features.without_words(texts, *cut)
+      return predict.answer_rows(
+          text_features.plan_texts(encoder, texts, config), encoder.params,
+          text_features.encoder_batch_fn(encoder, config.pool), loaded, [e.id for e in examples])
+    read = plan.texts_of(plan.rows.canonical_row)
+    tokens = text_students.cut_tokens(read.tokens, read.lengths, config.max_tokens, *cut)
+    found = students.predict_rows(loaded.apply, loaded.params, {"tokens": jnp.asarray(tokens)})
+    return predict.Answers(np.asarray(found), None)
+
+  return answer
+
+
 def show(results: dict[str, Any], out: str | pathlib.Path) -> None:
   """Prints the results, and what an answer costs."""
   report.show(results, out)
@@ -215,11 +268,13 @@ def _needed(
 
 
 def _encoder(config: Config, asked: experiment.Asked, plan: language.Plan, needed: np.ndarray):
-  """The frozen encoder, the plan of the texts that it reads, and its function of a batch."""
+  """The frozen encoder, the plan of its texts, its function of a batch, and what was cut off."""
   encoder = load_model(config.encoder_name)
   texts = view_texts.row_texts(plan, asked.prepared, asked.symmetry, needed)
-  encoder_plan = text_features.plan_texts(encoder, text_features.without_common(texts), config)
-  return encoder, encoder_plan, text_features.encoder_batch_fn(encoder, config.pool)
+  cut = text_features.common_words(texts)
+  encoder_plan = text_features.plan_texts(
+      encoder, text_features.without_words(texts, *cut), config)
+  return encoder, encoder_plan, text_features.encoder_batch_fn(encoder, config.pool), cut
 
 
 def _student_of(config: Config, vocab_size: int) -> tuple[str, dict[str, Any], dict[str, Any]]:
@@ -282,7 +337,7 @@ def _student_speed(
   answer = lambda: students.predict_rows(trained.apply, trained.result.params, inputs)
   run, flops = answer, 0.0
   if reader:
-    encoder, plan, encode = reader
+    encoder, plan, encode, _ = reader
     encode_run = efficiency.plan_runner(
         language.only_rows(plan, plan.rows.canonical_row[chosen], config.batch_tokens,
                            config.max_shapes), encode, encoder.params)

@@ -73,7 +73,7 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
       config, asked, plan, choice_norm=config.choice_norm, features=None)
   folder = runs.begin(folder, fingerprint, {runs.STORE: rows_fingerprint})
   scored = experiment.score(
-      folder, plan, _choices_only(experiment.lm_batch_fn(config, asked)), lm.params,
+      folder, plan, _choices_only(experiment.lm_batch_fn(config, lm, asked.symmetry)), lm.params,
       [e.id for e in data.examples])
 
   beliefs, clusters = scored.beliefs, data.clusters

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from mezzanine_jax import (
+    asking,
     base_distill,
     experiment,
     image_figures,
@@ -143,7 +144,7 @@ def _ask(config: Config) -> experiment.Asked:
   prepared = images.prepare(data.examples)
   symmetry.identity(prepared.images[0])  # whether it can act on such images
   names = [*world.label_names] or [str(label) for label in range(world.num_labels)]
-  return experiment.Asked(data, None, symmetry, None, names, prepared)
+  return experiment.Asked(data, None, symmetry, asking.Asking(None, None, names), prepared)
 
 
 def _model(

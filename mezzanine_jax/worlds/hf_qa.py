@@ -7,7 +7,7 @@ from typing import Any
 from mezzanine_jax.base import Example
 from mezzanine_jax.sentences import split_sentences
 from mezzanine_jax.worlds import fields as fields_lib
-from mezzanine_jax.worlds.labels import LabelMap, parse_label_map, to_labels
+from mezzanine_jax.worlds.labels import LabelMap, parse_label_map, to_known_labels, to_labels
 from mezzanine_jax.worlds.sources import Source, Table, open_source
 from mezzanine_jax.worlds.splits import assemble, read_parts
 from mezzanine_jax.worlds.world import World, check_counts
@@ -89,22 +89,53 @@ def load(
   )
 
 
+def read(
+  source: Source,
+  table: Table,
+  *,
+  question_field: str = "question",
+  passage_field: str = "passage",
+  answer_field: str = "answer",
+  label_map: LabelMap | None = None,
+  extra_fields: str | Sequence[str] | None = None,
+) -> list[Example]:
+  """All rows of a table as examples, in their order; answers may be missing.
+
+  Args:
+    source: where the table is from, for messages.
+    table: the rows.
+    question_field: as for `load`, and so are the others.
+    passage_field: name of the field with the passage.
+    answer_field: name of the field with the answer; the table need not have it.
+    label_map: the answers in the order of their labels.
+    extra_fields: names of more fields that are copied into `x`.
+
+  Raises:
+    InputError: a field or an answer cannot be used.
+  """
+  labels = None if label_map is None else parse_label_map(label_map)
+  fields = (question_field, passage_field, answer_field)
+  return _examples(source, table, fields, extra_fields, labels, answered=False)[0]
+
+
 def _examples(
   source: Source,
   table: Table,
   fields: tuple[str, str, str],
   extra_fields: str | Sequence[str] | None,
   label_map: dict[str, int] | None,
+  answered: bool = True,
 ) -> tuple[list[Example], int]:
   """Turns a table into examples, all of them checked; also returns the number of labels."""
   arguments = ("question_field", "passage_field", "answer_field")
-  fields_lib.require(source, table, dict(zip(arguments, fields, strict=True)))
+  required = dict(list(zip(arguments, fields, strict=True))[: 3 if answered else 2])
+  fields_lib.require(source, table, required)
   ids = fields_lib.row_ids(table)
   questions, passages = (fields_lib.texts(table, field) for field in fields[:2])
   taken = {"question": fields[0], "passage": fields[1]}
   extras = fields_lib.extra_fields(source, table, extra_fields, taken)
   answers = [row.get(fields[2]) for row in table.rows]
-  labels, num_labels = to_labels(
+  labels, num_labels = (to_labels if answered else to_known_labels)(
     answers, ids, fields[2], label_map, table.label_names.get(fields[2])
   )
   return [

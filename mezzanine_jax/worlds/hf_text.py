@@ -11,7 +11,10 @@ from mezzanine_jax.sentences import split_sentences
 from mezzanine_jax.worlds import fields as fields_lib
 from mezzanine_jax.worlds.labels import (
   LabelMap,
+  answer_text,
+  parse_label_map,
   table_labels,
+  to_known_labels,
   to_labels,
 )
 from mezzanine_jax.worlds.sources import Source, Table, open_source, short_name
@@ -141,8 +144,7 @@ def load(
   """
   check_counts(n_train, n_test)
   known = find_preset(dataset, preset)
-  text_field = text_field or (known.text_field if known else "text")
-  label_field = label_field or (known.label_field if known else "label")
+  text_field, label_field = _fields(known, text_field, label_field)
   if known and (label_map is not None or label_field != known.label_field):
     known = None  # other labels than those that the preset knows
   source = open_source(dataset, hub_ids=_HUB_IDS, subset=subset, revision=revision)
@@ -176,6 +178,56 @@ def load(
   )
 
 
+def read(
+  source: Source,
+  table: Table,
+  *,
+  label_names: Sequence[str] = (),
+  dataset: str = "ag_news",
+  preset: str | None = None,
+  text_field: str | None = None,
+  label_field: str | None = None,
+  label_map: LabelMap | None = None,
+  extra_fields: str | Sequence[str] | None = None,
+) -> list[Example]:
+  """All rows of a table as examples, in their order; labels may be missing.
+
+  Args:
+    source: where the table is from, for messages.
+    table: the rows.
+    label_names: the labels in their order, as `World.label_names` has them; a row holds a name
+      or, where the names are no numbers themselves, its index.
+    dataset: what the examples before these were loaded from: its preset names the fields.
+    preset: as for `load`, and so are the others.
+    text_field: name of the field with the text.
+    label_field: name of the field with the label; the table need not have it.
+    label_map: the labels' values in their order.
+    extra_fields: names of more fields that are copied into `x`.
+
+  Raises:
+    InputError: a field or a label cannot be used.
+  """
+  text_field, label_field = _fields(find_preset(dataset, preset), text_field, label_field)
+  fields_lib.require(source, table, {"text_field": text_field})
+  if label_map is not None:
+    used = parse_label_map(label_map)
+  else:
+    used = {answer_text(name): label for label, name in enumerate(label_names)}
+    if not any(name.isdecimal() for name in used):
+      used |= {str(label): label for label in range(len(used))}
+  return _examples(source, table, text_field, label_field, extra_fields, used, labelled=False)
+
+
+def _fields(
+  known: Preset | None, text_field: str | None, label_field: str | None
+) -> tuple[str, str]:
+  """The fields with text and label: those asked for, the preset's, or the usual ones."""
+  return (
+    text_field or (known.text_field if known else "text"),
+    label_field or (known.label_field if known else "label"),
+  )
+
+
 def _examples(
   source: Source,
   table: Table,
@@ -183,6 +235,7 @@ def _examples(
   label_field: str,
   extra_fields: str | Sequence[str] | None,
   label_map: dict[str, int],
+  labelled: bool = True,
 ) -> list[Example]:
   """Turns a table into examples, all of them checked."""
   ids = fields_lib.row_ids(table)
@@ -190,7 +243,8 @@ def _examples(
   extras = fields_lib.extra_fields(source, table, extra_fields, {"text": text_field})
   answers = [row.get(label_field) for row in table.rows]
   own = table.label_names.get(label_field)
-  labels, _ = to_labels(answers, ids, label_field, label_map, own)
+  to = to_labels if labelled else to_known_labels
+  labels, _ = to(answers, ids, label_field, label_map, own)
   return [
     Example(name, {"text": text} | extra, label, fields_lib.cluster("text", text))
     for name, text, extra, label in zip(ids, texts, extras, labels, strict=True)

@@ -234,6 +234,32 @@ def to_labels(
   return [used[text] for text in texts], len(set(used.values()))
 
 
+def to_known_labels(
+  answers: Sequence[Any],
+  names: Sequence[str],
+  field: str,
+  label_map: dict[str, int] | None,
+  own_names: Sequence[str] | None = None,
+) -> tuple[list[int | None], int]:
+  """`to_labels` where answers may be missing: their label is None.
+
+  Example:
+    >>> to_known_labels(["no", None, " "], ["a", "b", "c"], "answer", None)
+    ([0, None, None], 2)
+  """
+  known = [row for row, answer in enumerate(answers) if not missing(answer)]
+  labels, count = to_labels(
+    [answers[row] for row in known], [names[row] for row in known], field, label_map, own_names
+  )
+  found = dict(zip(known, labels, strict=True))
+  return [found.get(row) for row in range(len(answers))], count
+
+
+def missing(answer: Any) -> bool:
+  """Whether there is no answer: none, NaN, or a text of white space."""
+  return answer is None or answer != answer or (isinstance(answer, str) and not answer.strip())
+
+
 def _short(value: Any) -> str:
   """A value for a message, cut where it is long."""
   text = repr(value)

@@ -11,6 +11,7 @@ from mezzanine_jax.errors import InputError
 from mezzanine_jax.sentences import split_sentences
 from mezzanine_jax.worlds import fields as fields_lib
 from mezzanine_jax.worlds.answers import LETTERS, Options, read_options, resolve_answers
+from mezzanine_jax.worlds.labels import missing
 from mezzanine_jax.worlds.sources import Source, Table, open_source, short_name
 from mezzanine_jax.worlds.splits import assemble, read_parts
 from mezzanine_jax.worlds.world import World, check_counts
@@ -118,11 +119,7 @@ def load(
   """
   check_counts(n_train, n_test)
   known = _preset(dataset, preset)
-  fixed = options if options is not None else (known.options if options_field is None else None)
-  fixed = fixed.split("|") if isinstance(fixed, str) else fixed
-  if fixed and options_field:
-    raise InputError("options and options_field are two ways to say the same: give one of them")
-  several = fields_lib.field_names(options_field or known.options_field)
+  fixed, several = _offered(known, options_field, options)
   question_field = question_field or known.question_field
   answer_field = answer_field or known.answer_field
   passage_field = passage_field or known.passage_field
@@ -176,6 +173,75 @@ def load(
     choices=tuple(f" {letter}" for letter in letters),
     label_names=letters,
   )
+
+
+def read(
+  source: Source,
+  table: Table,
+  *,
+  num_options: int,
+  dataset: str = "ai2_arc",
+  preset: str | None = None,
+  question_field: str | None = None,
+  options_field: str | Sequence[str] | None = None,
+  options: str | Sequence[str] | None = None,
+  answer_field: str | None = None,
+  answer_form: str = "auto",
+  passage_field: str | None = None,
+  extra_fields: str | Sequence[str] | None = None,
+) -> list[Example]:
+  """All rows of a table as examples, in their order; answers may be missing.
+
+  Args:
+    source: where the table is from, for messages.
+    table: the rows.
+    num_options: C; every question must have so many options.
+    dataset: what the examples before these were loaded from: its preset names the fields.
+    preset: as for `load`, and so are the others.
+    question_field: name of the field with the question.
+    options_field: name of the field with the options, or names of several.
+    options: the options of every question, where no field holds them.
+    answer_field: name of the field with the right answer; the table need not have it.
+    answer_form: how answers are written.
+    passage_field: name of the field with a passage.
+    extra_fields: names of more fields that are copied into `x`.
+
+  Raises:
+    InputError: a field, an option or an answer cannot be used.
+  """
+  known = _preset(dataset, preset)
+  fixed, several = _offered(known, options_field, options)
+  taken = {"question": question_field or known.question_field}
+  passage_field = passage_field or known.passage_field
+  taken |= {"passage": passage_field} if passage_field else {}
+  asked = {f"{name}_field": field for name, field in taken.items()}
+  fields_lib.require(source, table, asked | ({} if fixed else {"options_field": several}))
+  offered = _options(table, several, fixed)
+  ids = fields_lib.row_ids(table)
+  usable = set(_usable(offered, num_options))
+  for row, name in enumerate(ids):
+    if row not in usable:
+      raise InputError(
+        f"example {name!r} (rows count from 0) must have {num_options} options with a text each, "
+        f"got {offered[row].texts!r}"
+      )
+  taken["options"] = several[0] if len(several) == 1 else ""
+  examples = _examples(source, table, offered, taken, extra_fields)
+  answer_field = answer_field or known.answer_field
+  answered = [row for row in usable if not missing(table.rows[row].get(answer_field))]
+  labels = _labels([table], [offered], [answered], answer_field, answer_form) if answered else {}
+  return [e._replace(label=labels.get((table.split, row))) for row, e in enumerate(examples)]
+
+
+def _offered(
+  known: Preset, options_field: str | Sequence[str] | None, options: str | Sequence[str] | None
+) -> tuple[Sequence[str] | None, list[str]]:
+  """The options of every question where they are fixed, and the fields that hold them else."""
+  fixed = options if options is not None else (known.options if options_field is None else None)
+  fixed = fixed.split("|") if isinstance(fixed, str) else fixed
+  if fixed and options_field:
+    raise InputError("options and options_field are two ways to say the same: give one of them")
+  return fixed, fields_lib.field_names(options_field or known.options_field)
 
 
 def _preset(dataset: str, preset: str | None) -> Preset:
