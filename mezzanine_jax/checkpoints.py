@@ -1,9 +1,11 @@
 """What training and students leave on disk: orbax checkpoints and one json file, no pickle."""
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 
 from mezzanine_jax.base import Params
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.store import unwritable, write_text
 
 FORMAT = 1
 _BEST = "best"
@@ -26,13 +29,16 @@ def save_best(directory: str | os.PathLike, params: Params) -> None:
   Args:
     directory: made where it does not exist.
     params: pytree of arrays (nested dicts).
+
+  Raises:
+    InputError: if there is no room or no right to write them.
   """
   import orbax.checkpoint as ocp
 
   directory = _folder(directory)
   # Arrays of the host carry no sharding: they load again on any number of devices.
   params = jax.device_get(params)
-  with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+  with _writing(directory), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
     checkpointer.save(directory / _BEST, args=ocp.args.StandardSave(params), force=True)
 
 
@@ -46,7 +52,7 @@ def save_student(directory: str | os.PathLike, params: Params, meta: dict[str, A
       `num_choices`, `feature_size`, and whatever else json can hold; `format` is added.
 
   Raises:
-    InputError: meta lacks a field or holds what json cannot.
+    InputError: meta lacks a field or holds what json cannot; or there is no room to write it.
   """
   missing = [field for field in _REQUIRED if field not in meta]
   if missing:
@@ -59,9 +65,7 @@ def save_student(directory: str | os.PathLike, params: Params, meta: dict[str, A
   # The json file is written last and in one move: where it stands, the student is complete.
   (directory / _META).unlink(missing_ok=True)
   save_best(directory, params)
-  partial = directory / f"{_META}.partial"
-  partial.write_text(text, encoding="utf-8")
-  os.replace(partial, directory / _META)
+  write_text(directory / _META, text)
 
 
 def load_student(directory: str | os.PathLike) -> tuple[Params, dict[str, Any]]:
@@ -115,13 +119,16 @@ def save_last(directory: str | os.PathLike, fingerprint: str, step: int, state: 
     fingerprint: names everything that decides the run's numbers.
     step: how many steps the state has behind it.
     state: pytree of arrays.
+
+  Raises:
+    InputError: if there is no room or no right to write it.
   """
   import orbax.checkpoint as ocp
 
   items = ocp.args.Composite(
     state=ocp.args.StandardSave(state), run=ocp.args.JsonSave({"fingerprint": fingerprint})
   )
-  with _manager(directory) as manager:
+  with _writing(directory), _manager(directory) as manager:
     if step not in manager.all_steps():
       manager.save(step, args=items)
 
@@ -204,8 +211,20 @@ def _manager(directory: str | os.PathLike) -> Any:
   return ocp.CheckpointManager(_folder(directory) / _LAST, options=options)
 
 
+@contextlib.contextmanager
+def _writing(directory: str | os.PathLike) -> Iterator[None]:
+  """Tells of a disk that takes nothing in a sentence; what was written before stays."""
+  try:
+    yield
+  except (OSError, ValueError) as error:
+    if isinstance(error, ValueError) and "os_error_code" not in str(error):
+      raise
+    raise unwritable(directory, error) from error
+
+
 def _folder(directory: str | os.PathLike) -> Path:
   """An absolute path to a folder that exists (orbax takes no relative ones)."""
   directory = Path(directory).absolute()
-  directory.mkdir(parents=True, exist_ok=True)
+  with _writing(directory):
+    directory.mkdir(parents=True, exist_ok=True)
   return directory

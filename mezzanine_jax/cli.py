@@ -299,7 +299,8 @@ def _quiet() -> None:
   import logging
 
   for name in ("absl", "orbax", "jax", "httpx", "huggingface_hub", "datasets"):
-    logging.getLogger(name).setLevel(logging.ERROR)
+    # absl tells with a traceback in every thread what is raised all the same.
+    logging.getLogger(name).setLevel(logging.CRITICAL if name == "absl" else logging.ERROR)
 
 
 if __name__ == "__main__":

@@ -138,7 +138,8 @@ def reopen(path: str | pathlib.Path) -> Store:
   """Opens a store that was made, by what it says of itself.
 
   Raises:
-    InputError: if there is none, or one of its arrays cannot be opened.
+    InputError: if there is none.
+    DamageError: if one of its arrays cannot be opened.
   """
   found = manifest(path)
   if found is None or not found["complete"]:
@@ -148,7 +149,7 @@ def reopen(path: str | pathlib.Path) -> Store:
     try:
       arrays[name] = _open(path / name, open=True)
     except ValueError as error:
-      raise InputError(f"{path / name / MARKER} is missing or damaged") from error
+      raise DamageError(f"{path / name / MARKER} is missing or damaged") from error
   return Store(path, arrays)
 
 
