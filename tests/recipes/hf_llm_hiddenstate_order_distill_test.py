@@ -4,11 +4,12 @@ import contextlib
 import dataclasses
 import json
 
+import again
 import numpy as np
 import pytest
 import reported
 
-from mezzanine_jax import checkpoints, experiment, progress, students
+from mezzanine_jax import checkpoints, experiment, predict, progress, students
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.recipes import hf_llm_hiddenstate_order_distill as recipe
 
@@ -163,6 +164,12 @@ def test_the_saved_student_can_be_used_again(finished):
   log_probs = student.apply(params, {"features": features, "log_probs": np.zeros(2)})
   np.testing.assert_allclose(np.exp(log_probs).sum(), 1, rtol=1e-5)
   assert meta["config"] == results["config"]
+
+
+def test_its_predictions_again(finished, config, tmp_path):
+  out, _ = finished
+  again.check_same(
+      out, predict.predict(out, again.write_test_part(config, tmp_path / "new.jsonl")))
 
 
 def test_options_that_change_places_are_refused(config, tmp_path):
