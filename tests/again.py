@@ -5,19 +5,28 @@ import pathlib
 
 import numpy as np
 
-from mezzanine_jax import runs
+from mezzanine_jax import experiment, runs
 
 
-def check_same(out, made, place_of):
+def write_test_part(config, path):
+  """Writes the test examples of a run whose answers are no and yes, under its names for them."""
+  examples = experiment.only_test(experiment.load_data(config)).examples
+  rows = [e.x | {"id": e.id, "answer": bool(e.label)} for e in examples]
+  path.write_text("\n".join(map(json.dumps, rows)))
+  return str(path)
+
+
+def check_same(out, made, names=None):
   """Compares with a run's own predictions, which have six digits.
 
   Args:
     out: the run's folder.
     made: `predict.Predictions` of its whole test part.
-    place_of: from the run's name of an example to its place in `made`.
+    names: the run's name of each, where that is not its id.
   """
   kept = json.loads((pathlib.Path(out) / runs.PREDICTIONS).read_text())
-  rows = [place_of(name) for name in kept["id"]]
+  names = made.ids if names is None else names
+  rows = [names.index(name) for name in kept["id"]]
   assert sorted(rows) == list(range(len(made.ids)))
   for model, own in (("student", made.answers.student), ("baseline", made.answers.baseline)):
     expected = np.array(kept["probabilities"][model])

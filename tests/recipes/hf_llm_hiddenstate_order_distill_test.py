@@ -4,12 +4,14 @@ import contextlib
 import dataclasses
 import json
 
+import again
 import numpy as np
 import pytest
 import reported
 
-from mezzanine_jax import checkpoints, experiment, progress, students
+from mezzanine_jax import checkpoints, predict, progress, students
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.models import load
 from mezzanine_jax.recipes import hf_llm_hiddenstate_order_distill as recipe
 
 SIZES = {"n_train": 12, "n_test": 6, "k_train": 2, "k_test": 3, "steps": 20, "eval_every": 5,
@@ -50,7 +52,7 @@ def test_every_figure_has_its_standard_error(finished):
   blocks = [results["baseline"], results["student"], *results["controls"].values()]
   for block in blocks:
     for part in (block["gap"], block["gap_movable"]):
-      names = {n for n in part if not n.endswith("_stderr")}
+      names = {n for n in part if not n.endswith(("_stderr", "_interval"))}
       assert names == {
           "pairwise_tv", "tv_to_mean", "tv_to_mean_plugin", "jensen_shannon", "flip_rate",
           "any_flip", "normalised",
@@ -94,7 +96,7 @@ def test_cost_counts_what_was_run(finished):
 
 def test_a_finished_run_is_shown_again(finished, config, monkeypatch):
   out, results = finished
-  monkeypatch.setattr(experiment, "load_lm", None)  # nothing is loaded any more
+  monkeypatch.setattr(load, "load_lm", None)  # nothing is loaded any more
   assert recipe.run(config, out) == results
 
 
@@ -186,6 +188,12 @@ def test_the_saved_student_can_be_used_again(finished):
   log_probs = student.apply(params, {"features": features, "log_probs": np.zeros(2)})
   np.testing.assert_allclose(np.exp(log_probs).sum(), 1, rtol=1e-5)
   assert meta["config"] == results["config"]
+
+
+def test_its_predictions_again(finished, config, tmp_path):
+  out, _ = finished
+  again.check_same(
+      out, predict.predict(out, again.write_test_part(config, tmp_path / "new.jsonl")))
 
 
 def test_options_that_change_places_are_refused(config, tmp_path):

@@ -3,11 +3,20 @@
 import dataclasses
 import json
 
+import again
 import numpy as np
 import pytest
 import reported
 
-from mezzanine_jax import base_distill, distill_data, report, tracking, training
+from mezzanine_jax import (
+    base_distill,
+    distill_data,
+    predict,
+    predicted,
+    report,
+    tracking,
+    training,
+)
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.recipes import hf_text_order_distill as recipe
 
@@ -46,6 +55,19 @@ def test_the_folder_holds_what_a_run_leaves(finished, config):
   assert json.loads((out / "results.json").read_text()) == results
   assert results["config"] == dataclasses.asdict(config)
   assert recipe.run(config, out) == results
+
+
+def test_its_predictions_again(finished, news, tmp_path):
+  """Labels by name; the base head was kept, too."""
+  out, results = finished
+  made = predict.predict(out, f"{news}/test.jsonl")
+  again.check_same(out, made, [f"test:{row}" for row in made.ids])
+  assert made.who == "base head" and made.choices == ["bush", "pine", "tree"]
+  assert '"base_head_probabilities"' in predicted.lines(made)
+  accuracy = f"base head: {results['baseline']['accuracy']:.3f}"
+  assert accuracy in "\n".join(predicted.summary(made))
+  (tmp_path / "new.csv").write_text("text,label\nOak oak. Tom lives,2\nStop it,\n")
+  assert predict.predict(out, str(tmp_path / "new.csv")).labels.tolist() == [2, -1]
 
 
 def test_examples_that_can_move_stand_apart(finished):

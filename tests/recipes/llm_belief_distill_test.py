@@ -3,11 +3,12 @@
 import dataclasses
 import json
 
+import again
 import numpy as np
 import pytest
 import reported
 
-from mezzanine_jax import cli, language
+from mezzanine_jax import cli, language, predict
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.recipes import llm_belief_distill as recipe
 from mezzanine_jax.text_students import TEXT_STUDENTS
@@ -52,6 +53,14 @@ def test_every_student_is_reported_like_any_other(finished, name):
 def test_the_teacher_does_not_depend_on_the_student(finished):
   blocks = [json.dumps([r["baseline"], r["teacher"]]) for _, r in finished.values()]
   assert len(set(blocks)) == 1
+
+
+@pytest.mark.parametrize("name", [recipe.ENCODER_HEAD, *TEXT_STUDENTS])
+def test_its_predictions_again(finished, config, tmp_path, name):
+  out, _ = finished[name]
+  made = predict.predict(out, again.write_test_part(config, tmp_path / "new.jsonl"))
+  assert made.answers.baseline is None  # the LM is not asked
+  again.check_same(out, made)
 
 
 def test_a_bag_has_no_gap(finished):
