@@ -26,8 +26,10 @@ def _open(path):
 
 def _values():
   draw = np.random.default_rng(0)
-  return {name: draw.normal(size=shape).astype("f4").astype(ml_dtypes.bfloat16 if "b" in dtype else dtype)
-          for name, (shape, dtype) in ARRAYS.items()}
+  types = {name: ml_dtypes.bfloat16 if "b" in dtype else dtype
+           for name, (_, dtype) in ARRAYS.items()}
+  return {name: draw.normal(size=shape).astype("f4").astype(types[name])
+          for name, (shape, _) in ARRAYS.items()}
 
 
 @pytest.fixture
