@@ -9,6 +9,7 @@ import pytest
 
 from mezzanine_jax.recipes import hf_llm_hiddenstate_order_distill as recipe
 
+pytestmark = pytest.mark.slow  # many programs to compile
 FOLDER = pathlib.Path(__file__).parent.parent / "benchmarks"
 
 
