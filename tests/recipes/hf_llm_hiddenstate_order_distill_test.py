@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import reported
 
-from mezzanine_jax import checkpoints, experiment, progress, students
+from mezzanine_jax import checkpoints, progress, students
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.models import load
 from mezzanine_jax.recipes import hf_llm_hiddenstate_order_distill as recipe
 
 SIZES = {"n_train": 12, "n_test": 6, "k_train": 2, "k_test": 3, "steps": 20, "eval_every": 5,
@@ -94,7 +95,7 @@ def test_cost_counts_what_was_run(finished):
 
 def test_a_finished_run_is_shown_again(finished, config, monkeypatch):
   out, results = finished
-  monkeypatch.setattr(experiment, "load_lm", None)  # nothing is loaded any more
+  monkeypatch.setattr(load, "load_lm", None)  # nothing is loaded any more
   assert recipe.run(config, out) == results
 
 
