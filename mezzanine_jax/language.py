@@ -239,7 +239,7 @@ def score(
       function for two calls compiles once.
     params: the language model's.
     path: the store's folder.
-    fingerprint: of everything that changes the rows.
+    fingerprint: of everything that changes the rows; a store with all of them is only read.
     ids: the examples' names, for errors.
     about: what a reader may want to know of the store.
     progress: called with the number of rows whenever some are done.

@@ -21,6 +21,7 @@ from mezzanine_jax.errors import InputError
 
 FORMAT = 2  # of the store; another one's is refused
 MARKER = "zarr.json"
+_FACTS = {"fingerprint", "complete", "about", "rows", "row_arrays", "index"}
 PART = ".part"  # ends the name of a file that is being written
 # A chunk is written anew by every batch that touches it, so wide rows come in short chunks.
 _CHUNK_BYTES = 2**17
@@ -124,6 +125,8 @@ def manifest(path: str | pathlib.Path) -> dict[str, Any] | None:
     version = found.get("format", 1 if "fingerprint" in found else None)
   except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise InputError(f"{marker} is damaged; delete that folder to score its rows anew") from error
+  if version == FORMAT and not found.keys() >= _FACTS:
+    raise InputError(f"{marker} is damaged; delete that folder to score its rows anew")
   if version is None:
     raise InputError(f"{path} holds other data than rows of this package; give another folder")
   if version != FORMAT:

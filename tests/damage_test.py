@@ -26,10 +26,9 @@ def _open(path):
 
 def _values():
   draw = np.random.default_rng(0)
-  types = {name: ml_dtypes.bfloat16 if "b" in dtype else dtype
-           for name, (_, dtype) in ARRAYS.items()}
-  return {name: draw.normal(size=shape).astype("f4").astype(types[name])
-          for name, (shape, _) in ARRAYS.items()}
+  types = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
+  return {name: draw.normal(size=shape).astype(types[dtype])
+          for name, (shape, dtype) in ARRAYS.items()}
 
 
 @pytest.fixture
@@ -110,7 +109,8 @@ def test_metadata_of_an_array_is_written_again(filled, harm):
                                 _values()["features"][:CHUNK])
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"attributes": 3}', "null"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"attributes": 3}', "null", '{"attributes": {"format": 2}}'])
 def test_a_store_that_does_not_say_whose_it_is_is_refused(filled, text):
   (filled / "zarr.json").write_text(text)
   with pytest.raises(InputError, match="zarr.json is damaged; delete that folder to score its"):

@@ -89,11 +89,11 @@ def main(point, log, *argv):
         death.event()
 
   sys.addaudithook(audit)
-  from mezzanine_jax import cli, distill, language, progress, store
+  from mezzanine_jax import cli, distill, engine, progress, store
 
   progress.bar = _hooked_bar(progress.bar, death)
   distill.train.__kwdefaults__["checkpoint_seconds"] = 0.0
-  write_rows, batch_inputs = store.write_rows, language.batch_inputs
+  write_rows, run = store.write_rows, engine.run
 
   def hooked_write_rows(where, start, values):
     death.event()
@@ -101,12 +101,14 @@ def main(point, log, *argv):
     death.say("wrote", start)
     death.event()
 
-  def hooked_batch_inputs(plan, batch):
-    if len(plan.rows.canonical_row):  # not those that are scored again for the noise floor
+  def hooked_run(batch_fn, params, inputs_of, *rest, **named):
+    def hooked_inputs_of(batch):
       death.say("batch", batch.start)
-    return batch_inputs(plan, batch)
+      return inputs_of(batch)
 
-  store.write_rows, language.batch_inputs = hooked_write_rows, hooked_batch_inputs
+    return run(batch_fn, params, hooked_inputs_of, *rest, **named)
+
+  store.write_rows, engine.run = hooked_write_rows, hooked_run
   status = cli.main(list(argv))
   death.say("counts", json.dumps(death.counts))
   return status

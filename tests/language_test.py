@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny import KINDS, byte_level_bpe, merging
 
-from mezzanine_jax import designs, language, prompts, scoring, transforms
+from mezzanine_jax import cache, designs, language, locks, prompts, scoring, transforms
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Example
 from mezzanine_jax.errors import InputError
@@ -220,6 +220,29 @@ def test_a_stopped_run_continues_to_the_same_bits(tmp_path):
   store, ran = score(lambda rows: None)
   assert 0 < ran < len(expected)
   np.testing.assert_array_equal(store_lib.read(store, "log_probs"), expected)
+
+
+def test_damaged_rows_are_run_again_and_whole_stores_only_read(tmp_path, caplog):
+  case = Case(byte_level_bpe(), batch_tokens=300, max_shapes=3)
+  expected, _, params = _scored(case, tmp_path / "v")
+  config, _ = _model(case.tokenizer)
+  batch_fn = scoring.view_rows_scorer(
+      scoring.rows_scorer(config, embed_mode="mean", choice_norm="token"), SYMMETRY)
+  score = lambda: language.score(
+      case.plan, batch_fn, params, tmp_path / "v", "f", ids=list(PASSAGES))
+  with locks.only_one(cache.lock_of(tmp_path / "v"), "rows"):  # reading needs no lock
+    assert score()[1] == 0
+    assert not caplog.records
+    (tmp_path / "v" / "features" / "c" / "0" / "0").write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"v is being written by process \d+ on \S+; wait until"):
+      score()
+  store, ran = score()
+  assert ran == len(expected)  # all in one chunk
+  assert [r.message.split(": ")[1] for r in caplog.records] == [
+      f"1 damaged chunk (features 0), {ran} of {ran} rows lost; only what is lost is scored again"]
+  np.testing.assert_array_equal(store_lib.read(store, "log_probs"), expected)
+  assert score()[1] == 0
+  assert [p.name for p in tmp_path.iterdir()] == ["v"]
 
 
 def test_an_error_names_the_example(tmp_path):

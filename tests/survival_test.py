@@ -105,12 +105,16 @@ def _names(out):
 def _check_redone(run, whole, kills):
   """What was written is never run again; a kill costs at most what was being worked on."""
   wrote, batches = run.lines("wrote"), run.lines("batch")
+  # A delay may carry a death over into the phase behind its own.
+  died = collections.Counter(line.split()[0] for line in run.lines("dies"))
+  scoring, training = died["planning"] + died["scoring"], died["scoring"] + died["training"]
+  assert died.total() == kills
   assert sorted(set(batches)) == sorted(whole.lines("batch"))
-  assert len(batches) <= len(set(batches)) + 2 * kills  # the one that ran, the one being written
-  assert len(wrote) <= len(set(wrote)) + kills  # killed before it was marked as done
+  assert len(batches) <= len(set(batches)) + 2 * scoring  # one that ran, one being written
+  assert len(wrote) == len(set(wrote))
   points = collections.Counter(run.lines("point"))
   # From one checkpoint to the next is one point here.
-  assert sum(points.values()) - len(points) <= kills
+  assert points.total() - len(points) <= training
 
 
 def _points(seed, counts):
@@ -162,6 +166,6 @@ def test_terminated_while_scoring_and_while_training(make_run, whole):
   status, error = run.start()
   assert status == 0, error
   _check_same(run, reference)
-  _check_redone(run, reference, 1)  # of the three, one was in the middle of a batch
+  _check_redone(run, reference, 3)
   points = collections.Counter(run.lines("point"))
   assert max(points.values()) == 1  # nothing was trained twice
