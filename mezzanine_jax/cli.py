@@ -75,8 +75,8 @@ def _run(argv: list[str]) -> int:
       "                         [--FIELD VALUE ...]",
       description="Applies the student of a finished run to the texts of a file: one pass over"
       " each, asked as the run asked. Writes one JSON object a line: id, answer, the probabilities"
-      " of the choices, and those of the language model itself. Prints the accuracy of both where"
-      " the file has labels, and texts a second.",
+      " of the choices and, where the student asks it, those of the model itself. Prints the"
+      " accuracy of both where the file has labels, and texts a second.",
       epilog="--FIELD VALUE: fields of the run that differ. What columns are called:"
       " question_field, passage_field, text_field, options_field, answer_field, label_field; how"
       " answers are written: label_map, answer_form; where the same model is now: lm_name,"
@@ -112,8 +112,11 @@ def _predict(arguments: argparse.Namespace, fields: dict[str, str]) -> int:
   made = predict.predict(arguments.student, arguments.data, **fields)
   shown = sys.stdout
   if arguments.out == "-":
-    print(predicted.lines(made), end="")
     shown = sys.stderr
+    try:
+      print(predicted.lines(made), end="", flush=True)
+    except BrokenPipeError:  # whoever reads has enough, as `head` does
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
   else:
     predicted.write(made, arguments.out)
   print("\n".join(predicted.summary(made)), file=shown)

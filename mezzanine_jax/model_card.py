@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -92,7 +93,9 @@ def _card(run: Run) -> list[str]:
   if told:
     parts += ["## What to know of the data", _list(told)]
   if student:
-    parts += ["## How to use it", _code(
+    parts += ["## How to use it", "On new texts:", _code(
+        f"mezzanine predict --student {shlex.quote(run.path)} --data new.jsonl --out preds.jsonl",
+        "bash"), "Its weights:", _code(
         "from mezzanine_jax import checkpoints\n"
         f"params, meta = checkpoints.load_student({os.path.join(run.path, 'student')!r})",
         "python"), "`meta` names the student, its settings and the configuration of the run."]

@@ -26,6 +26,7 @@ from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Array, Example, Params
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.load import LanguageModel, load_model
+from mezzanine_jax.worlds.fields import field_names
 from mezzanine_jax.worlds.new_examples import read_new
 
 # Fields of a run's configuration that may differ: where things are and what they are called.
@@ -131,6 +132,9 @@ def predict(student: str | os.PathLike, data: str, **fields: Any) -> Predictions
   choices = list(saved.asking.choices)
   settings = dataclasses.asdict(saved.config) | {
       "label_names": saved.asking.label_names, "num_options": len(choices)}
+  if settings.get("paraphrases"):  # the canonical view is of the evidence itself
+    extra = field_names(settings["extra_fields"])
+    settings["extra_fields"] = [name for name in extra if name != settings["paraphrases"]]
   with progress.bar("loading the data"):
     examples, ids = read_new(data, settings.pop("world"), **settings)
   labels = np.array([-1 if e.label is None else e.label for e in examples], np.int32)
