@@ -21,6 +21,7 @@ def get_config():
       "n_test": 32,
       "k_train": 4,
       "k_test": 8,
+      "student": "mlp",
       "steps": 300,
       "batch_size": 64,
       "eval_every": 25,
