@@ -56,6 +56,8 @@ def test_it_runs(path, tiny_lm, tiny_encoder, boolq, texts, tmp_path):
   if "model_name" in found:  # a causal model stands for a causal one
     causal = "llama" in found["model_name"].lower()
     tiny |= {"model_name": tiny_lm if causal else tiny_encoder, "n_train": 12}
+  if "embed_layer" in found:  # the tiny model has two layers
+    tiny["embed_layer"] = ",".join(["0", "1", "-1"][-len(found["embed_layer"].split(",")) :])
   fields = recipe.Config.__dataclass_fields__
   tiny = {name: value for name, value in tiny.items() if name in fields}
   results = recipe.run(config_lib.resolve(recipe.Config, found, tiny), tmp_path / "out")

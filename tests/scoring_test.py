@@ -106,7 +106,16 @@ def test_features_are_hidden_states_pooled_over_the_prompt_only(scores, plain, c
   hidden = plain(_text())[0][layer]  # of the layers 0, 1, 2; -1 and -2 count from the end
   mean, std = hidden.mean(0), hidden.std(0)
   expected = {"last": hidden[-1], "mean": mean, "mean_std": np.concatenate([mean, std])}[mode]
-  np.testing.assert_allclose(scores[case].features, expected, atol=1e-5)
+  scale = np.abs(expected).max()  # rounding is that of the largest number in the sums
+  np.testing.assert_allclose(scores[case].features, expected, atol=1e-5 + 3e-6 * scale)
+
+
+def test_features_of_several_layers_stand_one_after_the_other(params, plain):
+  score = jax.jit(scoring.scorer(CONFIG, embed_layer=(0, -1), embed_mode="last_mean"))
+  hidden = plain(_text())[0]
+  expected = np.concatenate([f for h in (hidden[0], hidden[-1]) for f in (h[-1], h.mean(0))])
+  atol = 1e-5 + 3e-6 * np.abs(expected).max()
+  np.testing.assert_allclose(score(params, PROMPT).features, expected, atol=atol)
 
 
 def _same(got, expected, atol=1e-5):
@@ -299,7 +308,8 @@ def test_rows_of_a_symmetry_that_moves_choices_are_aligned(params, alone):
     [
         ({"embed_layer": 3}, r"embed_layer must lie in -3\.\.2 .* of 2 layers .*, got 3"),
         ({"embed_layer": -4}, r"embed_layer must lie in -3\.\.2 .*, got -4"),
-        ({"embed_mode": "max"}, "embed_mode must be one of last, mean, mean_std, got 'max'"),
+        ({"embed_mode": "max"},
+         "embed_mode must be one of last, mean, mean_std, last_mean, got 'max'"),
         ({"choice_norm": "byte"}, "choice_norm must be one of none, token, char, got 'byte'"),
     ],
 )
