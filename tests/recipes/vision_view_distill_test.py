@@ -77,9 +77,9 @@ def test_it_is_shown_and_can_be_reported(finished, capsys):
 def test_no_teacher_is_in_sample(config, tmp_path, monkeypatch):
   used = {}
 
-  def train(student, data, parts, config, key, title, checkpoint_dir=None):
+  def train(student, data, parts, config, key, title, *where):
     used[title] = data
-    return real(student, data, parts, config, key, title, checkpoint_dir)
+    return real(student, data, parts, config, key, title, *where)
 
   real = training.train
   monkeypatch.setattr(training, "train", train)
