@@ -26,6 +26,7 @@ from mezzanine_jax import (
     clustered,
     distill,
     distill_data,
+    engine,
     evaluation,
     experiment,
     finetune,
@@ -97,7 +98,8 @@ def read(path: pathlib.Path) -> Table:
   asked = experiment.ask(config)
   plan = experiment.plan_views(
       config, asked.data, asked.prepared, asked.lm.tokenizer, asked.symmetry)
-  arrays = {name: store_lib.read_array(path / runs.STORE, name)
+  store = store_lib.reopen(path / runs.STORE)
+  arrays = {name: store_lib.read(store, name)
             for name in ("features", "log_probs", "row", "canonical_row")}
   for name in ("row", "canonical_row"):  # other draws would be other views
     np.testing.assert_array_equal(arrays[name], getattr(plan.rows, name))
@@ -182,11 +184,10 @@ def adapters(table: Table, baseline: Any, args: argparse.Namespace) -> dict[str,
   rows = rows[rows >= 0]
   part = language.only_rows(plan, rows, table.config.batch_tokens, table.config.max_shapes)
   merged = lora.merge(lm.params, found.adapters)
-  score = jax.jit(lambda params, *inputs: batch_fn(params, *inputs).log_probs)
   log_probs = np.array(table.data.log_probs)
-  for batch in part.batches:
-    own = np.asarray(score(merged, *language.batch_inputs(part, batch)))
-    log_probs[rows[batch.start : batch.stop]] = own[: batch.stop - batch.start]
+  log_probs[rows] = engine.outputs(
+      lambda params, *inputs: batch_fn(params, *inputs).log_probs, merged,
+      lambda batch: language.batch_inputs(part, batch), part.batches)
   return row(table, baseline, f"LoRA, rank {args.lora_rank}", [_beliefs(table, log_probs)],
              trained) | {
       "passages": len(table.parts[0]), "best_step": [found.best_step],

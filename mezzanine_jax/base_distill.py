@@ -34,7 +34,7 @@ from mezzanine_jax import store as store_lib
 from mezzanine_jax.errors import InputError
 
 STUDENT_VIEWS = ("canonical", "all")
-BASE = "base_head"  # its folder in the student's, where it is kept
+BASE = "base_head"  # its folder in the student's
 
 
 class Task(NamedTuple):
@@ -206,7 +206,7 @@ def _base(
   key = jax.random.fold_in(jax.random.key(config.seed), 2)
   result = training.train(model, rows, parts, config, key, f"training the {task.who}",
                           training.logged(folder.tracker, "baseline"),
-                          folder.path / runs.STUDENT / "base")
+                          folder.path / runs.STUDENT / BASE)
 
   def inputs_of(features: np.ndarray) -> students.Inputs:
     return {"features": jnp.asarray(features), "log_probs": jnp.asarray(uniform[: len(features)])}

@@ -37,7 +37,7 @@ def _gap_blocks(
       "baseline": evaluation.model_block(own, own, noise, movable, clusters),
       "teacher": evaluation.teacher_block(lm, labels, clusters),
       "gap_by_views": evaluation.gap_by_views(lm, clusters, seed),
-      "teacher_by_views": evaluation.teacher_by_views(lm, labels, clusters, seed),
+      "teacher_by_views": evaluation.teacher_by_views(lm, own, labels, clusters, seed),
   }
 
 

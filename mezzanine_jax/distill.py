@@ -271,7 +271,8 @@ def train(
       raise preemption.Terminated
   if checkpoint_dir is not None:
     checkpoints.save_best(checkpoint_dir, loop.best_params)
-  history = tuple(_point(loop, i, plan, valid is not None) for i in range(int(loop.points)))
+  history = tuple(
+    point_at(loop, i, steps, eval_every, valid is not None) for i in range(int(loop.points)))
   chosen_by = "last step" if valid is None else "validation"
   return TrainResult(loop.best_params, int(loop.best_step), history, chosen_by)
 
@@ -302,15 +303,21 @@ class _Loop(NamedTuple):
 
 def _check_plan(plan: _Plan) -> None:
   """Raises for a setting that makes no sense."""
-  for name in ("steps", "batch_size", "eval_every"):
-    if getattr(plan, name) < 1:
-      raise InputError(f"{name} must be >= 1, got {getattr(plan, name)}")
-  if not 0 < plan.learning_rate < math.inf:
-    raise InputError(f"learning_rate must be > 0 and finite, got {plan.learning_rate}")
-  if not 0 <= plan.weight_decay < math.inf:
-    raise InputError(f"weight_decay must be >= 0 and finite, got {plan.weight_decay}")
+  counts = {name: getattr(plan, name) for name in ("steps", "batch_size", "eval_every")}
+  check_optimization(plan.learning_rate, plan.weight_decay, **counts)
   if not 0 <= plan.hard_label_weight <= 1:
     raise InputError(f"hard_label_weight must be between 0 and 1, got {plan.hard_label_weight}")
+
+
+def check_optimization(learning_rate: float, weight_decay: float, **counts: int) -> None:
+  """Raises `InputError` for an optimizer's settings, or counts of steps and rows, out of range."""
+  for name, value in counts.items():
+    if value < 1:
+      raise InputError(f"{name} must be >= 1, got {value}")
+  if not 0 < learning_rate < math.inf:
+    raise InputError(f"learning_rate must be > 0 and finite, got {learning_rate}")
+  if not 0 <= weight_decay < math.inf:
+    raise InputError(f"weight_decay must be >= 0 and finite, got {weight_decay}")
 
 
 def _distiller(student: Student, plan: _Plan) -> Distiller:
@@ -373,10 +380,12 @@ def _evaluate(loop: _Loop, loss: Array, valid: DistillData | None, apply: Callab
   )
 
 
-def _point(loop: _Loop, index: int, plan: _Plan, validated: bool) -> Point:
-  """The evaluation of that index."""
+def point_at(
+  loop: Any, index: int, steps: int, eval_every: int, validated: bool = True
+) -> Point:
+  """The evaluation of that index, out of the `train_loss` and `valid_kl` of a training's state."""
   return Point(
-    step=min(index * plan.eval_every, plan.steps),
+    step=min(index * eval_every, steps),
     # Indexed as NumPy's: every index of a jax array would be a program to compile.
     train_loss=float(np.asarray(loop.train_loss)[index]) if index else None,
     valid_kl=float(np.asarray(loop.valid_kl)[index]) if validated else None,
@@ -387,7 +396,7 @@ def _report(
   loop: _Loop, plan: _Plan, validated: bool, progress: Callable[[Point], None] | None
 ) -> None:
   """Checks the newest evaluation, then shows it."""
-  point = _point(loop, int(loop.points) - 1, plan, validated)
+  point = point_at(loop, int(loop.points) - 1, plan.steps, plan.eval_every, validated)
   for name, value in (("training loss", point.train_loss), ("validation KL", point.valid_kl)):
     if value is not None and not math.isfinite(value):
       raise InputError(

@@ -221,6 +221,30 @@ def fill(
   return store, ran
 
 
+def outputs(
+    batch_fn: Callable[..., Any],
+    params: Params,
+    inputs_of: Callable[[Batch], tuple],
+    batches: Sequence[Batch],
+) -> Any:
+  """What `batch_fn` gives for all rows of the batches, on the host; nothing is stored.
+
+  Args:
+    batch_fn: as for `run`, as are the others.
+    params: passed to every batch.
+    inputs_of: `batch -> inputs`.
+    batches: of R rows.
+
+  Returns:
+    A pytree of numpy arrays [R, ...].
+  """
+  batch_fn, parts = jax.jit(batch_fn), []
+  for batch in batches:
+    out = jax.device_get(batch_fn(params, *inputs_of(batch)))
+    parts.append(jax.tree.map(lambda a, batch=batch: a[: batch.stop - batch.start], out))
+  return jax.tree.map(lambda *a: np.concatenate(a), *parts)
+
+
 def digest(arrays: Any) -> str:
   """SHA-256 (hex) over the arrays of a pytree: what they are, and their bytes."""
   state = hashlib.sha256()

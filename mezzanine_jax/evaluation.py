@@ -133,7 +133,13 @@ def teacher_noise(lm: Beliefs) -> Array:
 
 def teacher_block(lm: Beliefs, labels: np.ndarray, clusters: Sequence[str]) -> dict[str, Any]:
   """Accuracy and NLL of the mixture over the views, with clustered standard errors."""
-  log_probs = np.asarray(teacher(lm))
+  return _answers_block(np.asarray(teacher(lm)), labels, clusters)
+
+
+def _answers_block(
+    log_probs: np.ndarray, labels: np.ndarray, clusters: Sequence[str]
+) -> dict[str, Any]:
+  """Accuracy and NLL of one prediction float[N, C] an example."""
   known = labels >= 0
   right = log_probs.argmax(1) == labels
   nll = -np.take_along_axis(log_probs, np.maximum(labels, 0)[:, None], 1)[:, 0]
@@ -245,10 +251,9 @@ def gap_by_views(lm: Beliefs, clusters: Sequence[str], seed: int) -> list[dict[s
   if not len(movable):
     return []
   lm = select(lm, movable)
-  num_views = lm.log_weights.shape[1]
   names = np.asarray(clusters)[movable]
   rank, out = _random_ranks(lm, seed), []
-  for k in [2**i for i in range(1, 20) if 2**i < num_views] + [num_views]:
+  for k in _doubling(2, lm.log_weights.shape[1]):
     # The others become padding: one shape, so that all K are one compiled function.
     moved = _first_views(lm, jnp.asarray(rank < k))
     shown = {n: getattr(moved, n) for n in ("pairwise_tv", "tv_to_mean_plugin")}
@@ -264,7 +269,7 @@ def _first_views(lm: Beliefs, chosen: Array) -> gap.WarrantGap:
 
 
 def teacher_by_views(
-    lm: Beliefs, labels: np.ndarray, clusters: Sequence[str], seed: int
+    lm: Beliefs, own: Figures, labels: np.ndarray, clusters: Sequence[str], seed: int
 ) -> list[dict[str, float]]:
   """What a teacher of K views would have been: the mean of K = 1, 2, 4, ... of the views drawn.
 
@@ -274,6 +279,7 @@ def teacher_by_views(
 
   Args:
     lm: the language model's beliefs.
+    own: its figures.
     labels: int32[N], -1 where unknown.
     clusters: N names.
     seed: draws which views come first.
@@ -284,17 +290,13 @@ def teacher_by_views(
   names, known = np.asarray(clusters), labels >= 0
   movable = np.asarray(lm.orbit_size) > 1
   orbit = np.asarray(lm.orbit_size, np.float64)
-  own = figures(lm, lm, jnp.asarray(labels))
   single, within = np.asarray(own.squared_distance), np.asarray(own.spread.within, np.float64)
-  rank = _random_ranks(lm, seed)
-  num_views, out = lm.log_weights.shape[1], []
-  for k in [2**i for i in range(20) if 2**i < num_views] + [num_views]:
-    log_probs = np.asarray(_first_teacher(lm, jnp.asarray(rank < k)), np.float64)
-    picked = np.take_along_axis(log_probs, np.maximum(labels, 0)[:, None], 1)[:, 0]
-    row = {"views": k} | clustered.block({
-        "accuracy": (log_probs.argmax(1) == labels)[known], "nll": -picked[known],
-        "brier": metrics.brier(log_probs, np.maximum(labels, 0))[known],
-    }, names[known])
+  rank, out = _random_ranks(lm, seed), []
+  for k in _doubling(1, lm.log_weights.shape[1]):
+    log_probs = np.asarray(_first_teacher(lm, jnp.asarray(rank < k)))
+    brier = metrics.brier(log_probs, np.maximum(labels, 0))[known]
+    row = {"views": k} | _answers_block(log_probs, labels, names)
+    row |= clustered.block({"brier": brier}, names[known])
     if movable.any():
       left = np.maximum(1 / k - 1 / orbit[movable], 0) / (1 - 1 / orbit[movable])
       near = clustered.fidelity(left * within[movable], single[movable], names[movable],
@@ -308,6 +310,11 @@ def teacher_by_views(
 def _first_teacher(lm: Beliefs, chosen: Array) -> Array:
   """The mean belief of every example's chosen views alone, float32[N, C]."""
   return teacher(lm._replace(log_weights=_only(lm.log_weights, chosen)))
+
+
+def _doubling(first: int, last: int) -> list[int]:
+  """first, twice first, ... and last."""
+  return [first * 2**i for i in range(20) if first * 2**i < last] + [last]
 
 
 def _only(log_weights: Array, chosen: Array) -> Array:

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mezzanine_jax import checkpoints, language, lora
+from mezzanine_jax import checkpoints, engine, language, lora
 from mezzanine_jax.base import Array, Params
-from mezzanine_jax.distill import Point, warmup_cosine_adamw
+from mezzanine_jax.distill import Point, check_optimization, point_at, warmup_cosine_adamw
 from mezzanine_jax.divergences import kl
 from mezzanine_jax.errors import InputError
 
@@ -136,31 +136,29 @@ def finetune(
   Raises:
     InputError: a setting out of range, or a loss that is not finite.
   """
-  for name, value in (("steps", steps), ("eval_every", eval_every), ("batch_tokens", batch_tokens)):
-    if value < 1:
-      raise InputError(f"{name} must be >= 1, got {value}")
-  if not 0 < learning_rate < math.inf:
-    raise InputError(f"learning_rate must be > 0 and finite, got {learning_rate}")
+  check_optimization(
+      learning_rate, weight_decay, steps=steps, eval_every=eval_every, batch_tokens=batch_tokens)
   optimizer = warmup_cosine_adamw(learning_rate, steps, weight_decay)
   step_fn = jax.jit(functools.partial(_step, optimizer, batch_fn, alpha), donate_argnums=0)
-  score_fn = jax.jit(lambda params, elements, rows: batch_fn(params, elements, rows).log_probs)
+  score_fn = lambda params, elements, rows: batch_fn(params, elements, rows).log_probs
   buckets = _buckets(plan.lengths[train.row], train.weight, batch_tokens)
+  extra = language.extra_tokens(plan.xs)
 
-  size = 1 + math.ceil(steps / eval_every)
+  looks = 1 + math.ceil(steps / eval_every)
   state = _State(
       jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, adapters), optimizer.init(adapters),
       jax.tree.map(jnp.copy, adapters), jnp.zeros((), jnp.int32), jnp.array(jnp.inf, jnp.float32),
-      jnp.zeros((), jnp.int32), jnp.zeros(size, jnp.float32), jnp.zeros(size, jnp.float32))
+      jnp.zeros((), jnp.int32), jnp.zeros(looks, jnp.float32), jnp.zeros(looks, jnp.float32))
   if checkpoint_dir is not None:
-    settings = repr((alpha, steps, batch_tokens, learning_rate, weight_decay, seed, eval_every))
-    fingerprint = checkpoints.fingerprint(
-        settings, (adapters, tuple(train), tuple(valid), language.digest(plan).encode().hex()))
+    settings = repr((alpha, steps, batch_tokens, learning_rate, weight_decay, seed, eval_every,
+                     language.digest(plan)))
+    fingerprint = checkpoints.fingerprint(settings, (adapters, tuple(train), tuple(valid)))
     restored = checkpoints.restore_last(checkpoint_dir, fingerprint, state)
     state = state if restored is None else restored
     advance(int(state.step))
 
   saved, losses = time.monotonic(), []
-  while int(state.points) < size:
+  while int(state.points) < looks:
     done = int(state.step)
     if done % eval_every == 0 or done == steps:
       due = -(-done // eval_every)
@@ -168,7 +166,7 @@ def finetune(
         state = _look(state, plan, score_fn, params, alpha, valid, batch_tokens,
                       float(np.mean(jax.device_get(losses))) if losses else 0.0)
         losses = []
-        point = _point(state, due, eval_every, steps)
+        point = point_at(state, due, steps, eval_every)
         if not all(math.isfinite(v) for v in (point.valid_kl, point.train_loss or 0.0)):
           raise InputError(f"the loss is not finite at step {done}: lower learning_rate "
                            f"(got {learning_rate})")
@@ -183,12 +181,15 @@ def finetune(
         break
     rng = np.random.default_rng([seed, done])
     chosen, shape, share = _draw(rng, buckets, train.weight)
-    inputs = language.pack(plan, train.row[chosen], *shape)
+    tokens, size, length = shape
+    inputs = language.pack(
+        plan, train.row[chosen], np.zeros(size, np.int32), tokens=tokens + size * extra, size=size,
+        length=length)
     state, loss = step_fn(state, params, inputs, train.teacher_log_probs[chosen],
                           np.float32(share))
     losses.append(loss)
     advance(1)
-  history = tuple(_point(state, i, eval_every, steps) for i in range(int(state.points)))
+  history = tuple(point_at(state, i, steps, eval_every) for i in range(int(state.points)))
   return Finetuned(jax.device_get(state.best), int(state.best_step), history)
 
 
@@ -247,17 +248,12 @@ def _look(
 ) -> _State:
   """Records the losses, and keeps the adapters if they are the best so far."""
   merged = jax.jit(lora.merge)(params, state.adapters, alpha)
-  order = np.argsort(plan.lengths[valid.row], kind="stable")
-  total = 0.0
-  length = -(-int(plan.lengths[valid.row].max()) // 8) * 8
-  size = max(batch_tokens // length, 1)
-  for start in range(0, len(order), size):
-    part = order[start : start + size]
-    filled = np.pad(part, (0, size - len(part)), mode="edge")
-    log_probs = score_fn(merged, *language.pack(plan, valid.row[filled], size * length, size,
-                                                length))[: len(part)]
-    to_teacher = kl(jnp.asarray(valid.teacher_log_probs[part]), log_probs)
-    total += float(valid.weight[part] @ np.asarray(to_teacher, np.float64))
+  part = language.only_rows(plan, valid.row, batch_tokens, max_shapes=1)
+  log_probs = engine.outputs(
+      score_fn, merged, lambda batch: language.batch_inputs(part, batch), part.batches)
+  order = np.argsort(valid.row)  # that of the part's rows
+  to_teacher = kl(jnp.asarray(valid.teacher_log_probs[order]), log_probs)
+  total = float(valid.weight[order] @ np.asarray(to_teacher, np.float64))
   better = total < float(state.best_kl)
   at = int(state.points)
   return state._replace(
@@ -267,13 +263,4 @@ def _look(
       points=state.points + 1,
       train_loss=state.train_loss.at[at].set(loss),
       valid_kl=state.valid_kl.at[at].set(total),
-  )
-
-
-def _point(state: _State, index: int, eval_every: int, steps: int) -> Point:
-  """The evaluation of that index."""
-  return Point(
-      step=min(index * eval_every, steps),
-      train_loss=float(np.asarray(state.train_loss)[index]) if index else None,
-      valid_kl=float(np.asarray(state.valid_kl)[index]),
   )

@@ -173,10 +173,8 @@ def plan(
         f" {prepared.max_tokens} that fit; lower max_length by a tenth"
     )
   order, shared = _order(texts_of, rows.example, lengths, share)
-  num_choices, width = prompts.current(xs).choices.shape[-2:]
   batches = engine.plan_batches(
-      lengths[order], batch_tokens, max_shapes, shared=shared, extra=num_choices * (width - 1)
-  )
+      lengths[order], batch_tokens, max_shapes, shared=shared, extra=extra_tokens(xs))
   rows, source = engine.reorder(rows, order), source[order]
   return Plan(xs, views, rows, source, _texts_of(symmetry, xs, rows, source), lengths[order],
               shared, batches)
@@ -206,11 +204,8 @@ def only_rows(plan: Plan, which: np.ndarray, batch_tokens: int, max_shapes: int)
   # What a row shares with one further ahead is the least that is shared on the way.
   shared = [0, *(plan.shared[a + 1 : b + 1].min() for a, b in itertools.pairwise(which))]
   shared = np.array(shared, np.int32)
-  num_choices, width = prompts.current(plan.xs).choices.shape[-2:]
   batches = engine.plan_batches(
-      plan.lengths[which], batch_tokens, max_shapes, shared=shared,
-      extra=num_choices * (width - 1),
-  )
+      plan.lengths[which], batch_tokens, max_shapes, shared=shared, extra=extra_tokens(plan.xs))
   elements = jax.tree.map(lambda a: a[which], plan.rows.elements)
   none = np.empty(0, np.int32)
   rows = engine.Rows(plan.rows.example[which], elements, none, none[:, None])
@@ -265,32 +260,33 @@ def ready(params: Params) -> Params:
 def batch_inputs(plan: Plan, batch: engine.Batch) -> tuple[Any, scoring.PackedRows]:
   """The elements and the packed rows of a batch: what `batch_fn` takes behind the params."""
   which = np.arange(batch.start, batch.stop)
-  packed = packing.pack_rows(
-      plan.texts_of(which), plan.shared[which], num_tokens=batch.tokens, num_rows=batch.size,
-      length=batch.length,
-  )
-  filled = np.minimum(np.arange(batch.start, batch.start + batch.size), batch.stop - 1)
-  return jax.tree.map(lambda a: a[filled], plan.rows.elements), packed
+  return pack(plan, which, plan.shared[which], tokens=batch.tokens, size=batch.size,
+              length=batch.length)
 
 
 def pack(
-    plan: Plan, which: np.ndarray, tokens: int, size: int, length: int
+    plan: Plan, which: np.ndarray, shared: np.ndarray, *, tokens: int, size: int, length: int
 ) -> tuple[Any, scoring.PackedRows]:
-  """The elements and the packed rows of any rows of a plan, none of which share tokens.
+  """The elements and the packed rows of any rows of a plan.
 
   Args:
     plan: the rows.
-    which: int[size], numbers of rows.
-    tokens: of the stream, those of the choices apart.
-    size: rows of the result.
+    which: int[n], numbers of rows, n <= size.
+    shared: int[n], how many first tokens each has in common with the one before it.
+    tokens: of the stream, those of the choices among them (`extra_tokens` a row).
+    size: rows of the result; those behind the n are padding.
     length: places of a row for its prompt.
   """
-  num_choices, width = prompts.current(plan.xs).choices.shape[-2:]
-  tokens += size * num_choices * (width - 1)
   packed = packing.pack_rows(
-      plan.texts_of(which), np.zeros(len(which), np.int32), num_tokens=tokens, num_rows=size,
-      length=length)
-  return jax.tree.map(lambda a: a[which], plan.rows.elements), packed
+      plan.texts_of(which), shared, num_tokens=tokens, num_rows=size, length=length)
+  filled = which[np.minimum(np.arange(size), len(which) - 1)]
+  return jax.tree.map(lambda a: a[filled], plan.rows.elements), packed
+
+
+def extra_tokens(xs: prompts.Prompt) -> int:
+  """Tokens that every row has behind its prompt: all but the last of each choice."""
+  num_choices, width = prompts.current(xs).choices.shape[-2:]
+  return num_choices * (width - 1)
 
 
 def choice_lengths(plan: Plan) -> np.ndarray:

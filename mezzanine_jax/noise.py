@@ -7,9 +7,9 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
+from mezzanine_jax import engine
 from mezzanine_jax.base import Params
 
 _ROWS = 32
@@ -47,13 +47,8 @@ def rescore(
   # Rows share tokens with their neighbours: without these, each is computed in another way.
   which = np.unique(np.linspace(0, number - 1, min(_ROWS, (number + 1) // 2)).round().astype(int))
   part = kind.only_rows(plan, which, int(plan.lengths[which].sum()) // 4 + 1, max_shapes=1)
-  batch_fn = jax.jit(batch_fn)
-  params = kind.ready(params)
-  values = []
-  for batch in part.batches:
-    out = jax.device_get(batch_fn(params, *kind.batch_inputs(part, batch)))
-    values.append(jax.tree.map(lambda a, batch=batch: a[: batch.stop - batch.start], out))
-  return Again(which, jax.tree.map(lambda *a: np.concatenate(a), *values))
+  return Again(which, engine.outputs(
+      batch_fn, kind.ready(params), lambda batch: kind.batch_inputs(part, batch), part.batches))
 
 
 def noise_block(log_probs_NxC: np.ndarray, again_NxC: np.ndarray) -> dict[str, float]:

@@ -218,23 +218,6 @@ def is_lost(values: np.ndarray) -> np.ndarray:
   return np.isnan(values) if isinstance(filled, str) else values == filled
 
 
-def read_array(path: str | pathlib.Path, name: str) -> np.ndarray:
-  """One array of a store that is only read, whole.
-
-  Args:
-    path: the store's folder.
-    name: of the array.
-
-  Raises:
-    InputError: if there is no such array, or it cannot be read.
-  """
-  try:
-    return np.asarray(_open(pathlib.Path(path) / name, open=True).read().result())
-  except (ValueError, OSError) as error:  # what tensorstore raises
-    reason = str(error).split(" [")[0]
-    raise InputError(f"{name!r} cannot be read from the store {str(path)!r}: {reason}") from error
-
-
 def write_text(path: str | pathlib.Path, text: str) -> None:
   """Writes a file whole or not at all: beside its place first, then renamed into it.
 

@@ -52,15 +52,18 @@ class _Head(nn.Module):
 
   @nn.compact
   def __call__(self, inputs: Inputs) -> Array:
-    features = inputs["features"].astype(jnp.float32)
+    return nn.log_softmax(self._logits(inputs["features"]))
+
+  def _logits(self, features: Array) -> Array:
+    """The logits, inside the compact call of the module."""
+    features = features.astype(jnp.float32)
     shift = self.variable("constants", "shift", jnp.zeros, features.shape, jnp.float32)
     scale = self.variable("constants", "scale", jnp.ones, features.shape, jnp.float32)
     x = (features - shift.value) * scale.value
     for i in range(self.depth):
       x = nn.gelu(nn.Dense(self.hidden, name=f"hidden_{i}")(x))
-    # Zeros at the start: the untrained student is uniform whatever the features.
-    logits = nn.Dense(self.num_choices, kernel_init=nn.initializers.zeros, name="out")(x)
-    return nn.log_softmax(logits)
+    # Zeros at the start: the untrained head says the same whatever the features.
+    return nn.Dense(self.num_choices, kernel_init=nn.initializers.zeros, name="out")(x)
 
 
 def linear_head(num_choices: int) -> Student:
@@ -101,28 +104,15 @@ def mlp_head(num_choices: int, hidden: int = 512, depth: int = 1) -> Student:
   return Student(module.init, module.apply)
 
 
-class _Residual(nn.Module):
-  """The view's own log-probs, sharpened or flattened, plus a correction from the features."""
-
-  num_choices: int
-  hidden: int = 0
-  depth: int = 0
+class _Residual(_Head):
+  """The view's own log-probs, sharpened or flattened, plus a head's logits as a correction."""
 
   @nn.compact
   def __call__(self, inputs: Inputs) -> Array:
-    own = inputs["log_probs"].astype(jnp.float32)
-    features = inputs["features"].astype(jnp.float32)
-    shift = self.variable("constants", "shift", jnp.zeros, features.shape, jnp.float32)
-    scale = self.variable("constants", "scale", jnp.ones, features.shape, jnp.float32)
-    x = (features - shift.value) * scale.value
-    for i in range(self.depth):
-      x = nn.gelu(nn.Dense(self.hidden, name=f"hidden_{i}")(x))
     sharpness = self.param("sharpness", nn.initializers.ones, ())
-    # Zeros at the start: the untrained student is the model itself.
-    correction = nn.Dense(self.num_choices, kernel_init=nn.initializers.zeros, name="out")(x)
     # A choice that the model rules out stays ruled out: -inf would make its gradient NaN.
-    own = jnp.maximum(own, jnp.finfo(jnp.float32).min / 4)
-    return nn.log_softmax(sharpness * own + correction)
+    own = jnp.maximum(inputs["log_probs"].astype(jnp.float32), jnp.finfo(jnp.float32).min / 4)
+    return nn.log_softmax(sharpness * own + self._logits(inputs["features"]))
 
 
 def residual(num_choices: int, hidden: int = 512, depth: int = 1) -> Student:

@@ -297,7 +297,8 @@ def test_a_teacher_of_fewer_views_is_as_far_as_all_subsets_say():
       jnp.log(probs), jnp.log(jnp.full((n, m), 1 / m)), jnp.full(n, float(m)),
       jnp.log(probs[:, 0]), jnp.asarray(np.arange(m) == 0)[None].repeat(n, 0))
   labels, names = np.array([0, 1, 0, 1, -1]), [f"c{i}" for i in range(n)]
-  rows = evaluation.teacher_by_views(lm, labels, names, 0)
+  own = evaluation.figures(lm, lm, jnp.asarray(labels))
+  rows = evaluation.teacher_by_views(lm, own, labels, names, 0)
   assert [row["views"] for row in rows] == [1, 2, 4, 6]
   mean = probs.astype(np.float64).mean(1)
   single = ((probs[:, 0] - mean) ** 2).sum()
@@ -309,4 +310,4 @@ def test_a_teacher_of_fewer_views_is_as_far_as_all_subsets_say():
   assert rows[-1]["accuracy"] == pytest.approx(right)
   assert rows[-1]["fidelity"] == 0
   still = lm._replace(orbit_size=jnp.ones(n), log_weights=jnp.log(jnp.eye(m)[:1].repeat(n, 0)))
-  assert "fidelity" not in evaluation.teacher_by_views(still, labels, names, 0)[0]
+  assert "fidelity" not in evaluation.teacher_by_views(still, own, labels, names, 0)[0]

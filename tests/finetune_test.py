@@ -15,6 +15,12 @@ from mezzanine_jax.symmetries import segment_order
 SYMMETRY = segment_order()
 
 
+def _packed(plan, rows):
+  tokens = (64 + language.extra_tokens(plan.xs)) * len(rows)
+  return language.pack(plan, rows, np.zeros(len(rows), np.int32), tokens=tokens, size=len(rows),
+                       length=64)
+
+
 class Case:
   """A tiny model, the plan of a few passages, and what the rows should be told."""
 
@@ -53,7 +59,7 @@ class Case:
         self.targets(valid), **settings)
 
   def kl(self, params, target):
-    inputs = language.pack(self.plan, target.row, 64 * len(target.row), len(target.row), 64)
+    inputs = _packed(self.plan, target.row)
     log_probs = np.asarray(self.batch_fn(params, *inputs).log_probs, np.float64)
     teacher = np.asarray(target.teacher_log_probs, np.float64)
     return float(target.weight @ (np.exp(teacher) * (teacher - log_probs)).sum(1))
@@ -75,7 +81,7 @@ def test_gradient_is_that_of_forward_mode_and_of_no_remat(case):
   target = case.targets(range(3))
   adapters = jax.tree.map(
       lambda a: jax.random.normal(jax.random.key(a.size), a.shape) * 0.1, case.adapters)
-  inputs = language.pack(case.plan, target.row, 64 * len(target.row), len(target.row), 64)
+  inputs = _packed(case.plan, target.row)
   plain = scoring.view_rows_scorer(scoring.rows_scorer(case.config), SYMMETRY)
 
   def loss(batch_fn, adapters):
