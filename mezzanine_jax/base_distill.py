@@ -158,7 +158,7 @@ def run(
   blocks["baseline"] |= comparison.representation_block(
       hidden, *(a[test] for a in filled.index[1:]), clusters)
   blocks["baseline"] |= {"best_step": base.best_step, "chosen_by": base.chosen_by}
-  blocks["student"] |= training.history_block(trained)
+  blocks["student"] |= training.history_block(trained.result)
   results = report.header(task.recipe, config) | blocks | {
       **task.shown(base_test, test),
       "noise_floor": noise_floor,

@@ -17,6 +17,7 @@ from mezzanine_jax.base import Array, Params
 from mezzanine_jax.distill_data import Batch, DistillData, compact, draw_batch, table
 from mezzanine_jax.divergences import kl
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.objectives import check_objective, disagreement, distill_loss
 from mezzanine_jax.students import Inputs, Student, predict_rows
 
 
@@ -71,42 +72,15 @@ class TrainResult(NamedTuple):
   chosen_by: str
 
 
-def distill_loss(
-  log_probs: Array, teacher_log_probs: Array, label: Array, hard_label_weight: float = 0.0
-) -> tuple[Array, Array]:
-  """The loss of one view: `(1 - w) KL(p_T || q) - w log q[label]`, with w = 0 without a label.
-
-  Args:
-    log_probs: float32[C], the student's.
-    teacher_log_probs: float32[C].
-    label: int32[], -1 where unknown.
-    hard_label_weight: w in [0, 1].
-
-  Returns:
-    (loss, KL), float32[] in nats.
-
-  Example:
-    >>> import jax.numpy as jnp
-    >>> half = jnp.log(jnp.array([0.5, 0.5]))
-    >>> loss, kl = distill_loss(half, half, jnp.array(1), hard_label_weight=1.0)
-    >>> round(float(loss), 4), float(kl)
-    (0.6931, 0.0)
-  """
-  to_teacher = kl(teacher_log_probs, log_probs)
-  if not hard_label_weight:
-    return to_teacher, to_teacher
-  cross_entropy = -log_probs[jnp.maximum(label, 0)]
-  mixed = (1 - hard_label_weight) * to_teacher + hard_label_weight * cross_entropy
-  return jnp.where(label >= 0, mixed, to_teacher), to_teacher
-
-
 def distiller(
   student: Student,
   optimizer: optax.GradientTransformation,
   *,
   hard_label_weight: float = 0.0,
+  temperature: float = 1.0,
+  consistency_weight: float = 0.0,
 ) -> Distiller:
-  """Minimises the mean `distill_loss` over a batch of views.
+  """Minimises the mean `distill_loss` over a batch of views, plus the weighted `disagreement`.
 
   Only `params["params"]` is trained; other collections (the standardisation) stay as they are.
 
@@ -114,15 +88,17 @@ def distiller(
     student: what is trained.
     optimizer: any optax transformation.
     hard_label_weight: share of the labels' cross-entropy in the loss, in [0, 1].
+    temperature: see `distill_loss`.
+    consistency_weight: of `disagreement`, >= 0; above 0 the batch holds pairs of views, see
+      `distill_data.draw_batch`.
 
   Returns:
     The two functions; jit and scan them at will.
 
   Raises:
-    InputError: a weight outside [0, 1].
+    InputError: a weight or temperature out of range.
   """
-  if not 0 <= hard_label_weight <= 1:
-    raise InputError(f"hard_label_weight must be between 0 and 1, got {hard_label_weight}")
+  check_objective(hard_label_weight, temperature, consistency_weight)
 
   def init(key: Array, inputs: Inputs) -> TrainState:
     params = student.init(key, inputs)
@@ -131,9 +107,11 @@ def distiller(
   def loss_fn(trained: Params, fixed: Params, batch: Batch) -> tuple[Array, Array]:
     params = {**fixed, "params": trained}
     log_probs = jax.vmap(student.apply, (None, 0))(params, batch.inputs)
-    loss = functools.partial(distill_loss, hard_label_weight=hard_label_weight)
+    loss = functools.partial(
+        distill_loss, hard_label_weight=hard_label_weight, temperature=temperature)
     loss, to_teacher = jax.vmap(loss)(log_probs, batch.teacher_log_probs, batch.labels)
-    return loss.mean(), to_teacher.mean()
+    apart = consistency_weight * disagreement(log_probs) if consistency_weight else 0.0
+    return loss.mean() + apart, to_teacher.mean()
 
   def step(state: TrainState, batch: Batch) -> tuple[TrainState, Info]:
     trained = state.params["params"]
@@ -197,6 +175,8 @@ def train(
   learning_rate: float = 1e-3,
   weight_decay: float = 1e-2,
   hard_label_weight: float = 0.0,
+  temperature: float = 1.0,
+  consistency_weight: float = 0.0,
   eval_every: int = 50,
   checkpoint_dir: str | None = None,
   checkpoint_seconds: float = 10.0,
@@ -219,7 +199,10 @@ def train(
     batch_size: views a step.
     learning_rate: the highest, see `warmup_cosine_adamw`.
     weight_decay: see there.
-    hard_label_weight: see `distill_loss`. The step is chosen by KL to the teacher in any case.
+    hard_label_weight: see `objectives.distill_loss`. The step is chosen by KL to the teacher in
+      any case.
+    temperature: see there.
+    consistency_weight: see `distiller`.
     eval_every: steps between two evaluations.
     checkpoint_dir: where `last/` (while training) and `best/` (at the end) go; None: nowhere.
     checkpoint_seconds: least time between two writes of `last`; does not change the result.
@@ -235,7 +218,8 @@ def train(
       `checkpoint_dir` that holds another training.
     Terminated: once `stop` says so.
   """
-  plan = _Plan(steps, batch_size, learning_rate, weight_decay, hard_label_weight, eval_every)
+  plan = _Plan(steps, batch_size, learning_rate, weight_decay, hard_label_weight, temperature,
+               consistency_weight, eval_every)
   _check_plan(plan)
   data = compact(data_train, "training")
   valid = None
@@ -286,6 +270,8 @@ class _Plan:
   learning_rate: float
   weight_decay: float
   hard_label_weight: float
+  temperature: float
+  consistency_weight: float
   eval_every: int
 
 
@@ -305,8 +291,9 @@ def _check_plan(plan: _Plan) -> None:
   """Raises for a setting that makes no sense."""
   counts = {name: getattr(plan, name) for name in ("steps", "batch_size", "eval_every")}
   check_optimization(plan.learning_rate, plan.weight_decay, **counts)
-  if not 0 <= plan.hard_label_weight <= 1:
-    raise InputError(f"hard_label_weight must be between 0 and 1, got {plan.hard_label_weight}")
+  check_objective(plan.hard_label_weight, plan.temperature, plan.consistency_weight)
+  if plan.consistency_weight and plan.batch_size % 2:
+    raise InputError(f"batch_size must be even for pairs of views, got {plan.batch_size}")
 
 
 def check_optimization(learning_rate: float, weight_decay: float, **counts: int) -> None:
@@ -323,7 +310,9 @@ def check_optimization(learning_rate: float, weight_decay: float, **counts: int)
 def _distiller(student: Student, plan: _Plan) -> Distiller:
   """The distiller of a plan."""
   optimizer = warmup_cosine_adamw(plan.learning_rate, plan.steps, plan.weight_decay)
-  return distiller(student, optimizer, hard_label_weight=plan.hard_label_weight)
+  return distiller(
+      student, optimizer, hard_label_weight=plan.hard_label_weight,
+      temperature=plan.temperature, consistency_weight=plan.consistency_weight)
 
 
 @functools.partial(jax.jit, static_argnames=("student", "plan"))
@@ -353,7 +342,8 @@ def _advance(
 
   def body(_: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
     state, total = carry
-    batch = draw_batch(data, jax.random.fold_in(key, state.step), plan.batch_size)
+    batch = draw_batch(data, jax.random.fold_in(key, state.step), plan.batch_size,
+                       pairs=plan.consistency_weight > 0)
     state, info = step(state, batch)
     return state, total + info.loss
 

@@ -172,19 +172,24 @@ def shuffled_targets(key: Array, data: DistillData) -> DistillData:
   )
 
 
-def draw_batch(data: DistillData, key: Array, batch_size: int) -> Batch:
+def draw_batch(
+    data: DistillData, key: Array, batch_size: int, pairs: bool = False
+) -> Batch:
   """Draws views with replacement: an example uniformly, then one of its views by weight.
 
   Args:
     data: the examples, as jax arrays.
     key: PRNG key; consumed.
     batch_size: B.
+    pairs: whether views 2i and 2i + 1 are of one example; B is even then.
 
   Returns:
     The batch; padded views are never in it.
   """
   # One call of the generator: its code takes far longer to compile than a step takes to run.
   uniform_2xB = jax.random.uniform(key, (2, batch_size))
+  if pairs:
+    uniform_2xB = uniform_2xB.at[0].set(jnp.repeat(uniform_2xB[0, ::2], 2))
   number = data.row.shape[0]
   example = jnp.minimum((uniform_2xB[0] * number).astype(jnp.int32), number - 1)
   # A weight of 0 adds nothing to the sum, so no draw falls between it and the view before.

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mezzanine_jax import checkpoints, engine, language, lora
+from mezzanine_jax import checkpoints, engine, language, lora, preemption
 from mezzanine_jax.base import Array, Params
 from mezzanine_jax.distill import Point, check_optimization, point_at, warmup_cosine_adamw
 from mezzanine_jax.divergences import kl
@@ -42,11 +42,13 @@ class Finetuned(NamedTuple):
     adapters: of the step that is nearest the teacher on the validation rows.
     best_step: that step; 0 is the language model as it was.
     history: one `Point` per evaluation.
+    chosen_by: what chose the step.
   """
 
   adapters: Any
   best_step: int
   history: tuple[Point, ...]
+  chosen_by: str = "validation"
 
 
 class _State(NamedTuple):
@@ -59,6 +61,7 @@ class _State(NamedTuple):
   best_step: Array
   best_kl: Array
   points: Array
+  losses: Array  # the sum of those since the last look
   train_loss: Array
   valid_kl: Array
 
@@ -105,6 +108,7 @@ def finetune(
     checkpoint_seconds: float = 60.0,
     progress: Callable[[Point], None] | None = None,
     advance: Callable[[int], None] = lambda steps: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Finetuned:
   """Trains adapters by `KL(p_T || p_θ(row))`, the model's own pass over single rows.
 
@@ -129,12 +133,14 @@ def finetune(
     checkpoint_seconds: least time between two checkpoints; does not change the result.
     progress: called with every new `Point`.
     advance: called with the number of steps done.
+    stop: asked after every step; True saves the state and ends the process's work.
 
   Returns:
     The adapters of the best step, and the history.
 
   Raises:
     InputError: a setting out of range, or a loss that is not finite.
+    Terminated: once `stop` says so.
   """
   check_optimization(
       learning_rate, weight_decay, steps=steps, eval_every=eval_every, batch_tokens=batch_tokens)
@@ -148,7 +154,8 @@ def finetune(
   state = _State(
       jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, adapters), optimizer.init(adapters),
       jax.tree.map(jnp.copy, adapters), jnp.zeros((), jnp.int32), jnp.array(jnp.inf, jnp.float32),
-      jnp.zeros((), jnp.int32), jnp.zeros(looks, jnp.float32), jnp.zeros(looks, jnp.float32))
+      jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32), jnp.zeros(looks, jnp.float32),
+      jnp.zeros(looks, jnp.float32))
   if checkpoint_dir is not None:
     settings = repr((alpha, steps, batch_tokens, learning_rate, weight_decay, seed, eval_every,
                      language.digest(plan)))
@@ -157,37 +164,35 @@ def finetune(
     state = state if restored is None else restored
     advance(int(state.step))
 
-  saved, losses = time.monotonic(), []
-  while int(state.points) < looks:
+  saved = time.monotonic()
+  while True:
     done = int(state.step)
-    if done % eval_every == 0 or done == steps:
-      due = -(-done // eval_every)
-      if int(state.points) == due:
-        state = _look(state, plan, score_fn, params, alpha, valid, batch_tokens,
-                      float(np.mean(jax.device_get(losses))) if losses else 0.0)
-        losses = []
-        point = point_at(state, due, steps, eval_every)
-        if not all(math.isfinite(v) for v in (point.valid_kl, point.train_loss or 0.0)):
-          raise InputError(f"the loss is not finite at step {done}: lower learning_rate "
-                           f"(got {learning_rate})")
-        if progress is not None:
-          progress(point)
-        if checkpoint_dir is not None and (
-            done == steps or time.monotonic() - saved > checkpoint_seconds):
-          # Only here, where no mean of losses is under way: a run that goes on repeats it.
-          checkpoints.save_last(checkpoint_dir, fingerprint, done, state)
-          saved = time.monotonic()
-      if done == steps:
-        break
+    due = -(-done // eval_every)
+    if int(state.points) == due and (done % eval_every == 0 or done == steps):
+      since = max(done - eval_every * (due - 1), 1)
+      state = _look(state, plan, score_fn, params, alpha, valid, batch_tokens, since)
+      point = point_at(state, due, steps, eval_every)
+      if not all(math.isfinite(v) for v in (point.valid_kl, point.train_loss or 0.0)):
+        raise InputError(f"the loss is not finite at step {done}: lower learning_rate "
+                         f"(got {learning_rate})")
+      if progress is not None:
+        progress(point)
+    stopped = stop()
+    if checkpoint_dir is not None and (
+        done == steps or stopped or time.monotonic() - saved > checkpoint_seconds):
+      checkpoints.save_last(checkpoint_dir, fingerprint, done, state)
+      saved = time.monotonic()
+    if stopped:
+      raise preemption.Terminated
+    if done == steps:
+      break
     rng = np.random.default_rng([seed, done])
     chosen, shape, share = _draw(rng, buckets, train.weight)
     tokens, size, length = shape
     inputs = language.pack(
         plan, train.row[chosen], np.zeros(size, np.int32), tokens=tokens + size * extra, size=size,
         length=length)
-    state, loss = step_fn(state, params, inputs, train.teacher_log_probs[chosen],
-                          np.float32(share))
-    losses.append(loss)
+    state = step_fn(state, params, inputs, train.teacher_log_probs[chosen], np.float32(share))
     advance(1)
   history = tuple(point_at(state, i, steps, eval_every) for i in range(int(state.points)))
   return Finetuned(jax.device_get(state.best), int(state.best_step), history)
@@ -229,7 +234,7 @@ def _draw(
 def _step(
     optimizer: optax.GradientTransformation, batch_fn: BatchFn, alpha: float, state: _State,
     params: Params, inputs: Any, teacher_log_probs: Array, share: Array,
-) -> tuple[_State, Array]:
+) -> _State:
   """One optimizer step; the loss is KL to the teacher, summed with equal weights."""
 
   def loss_fn(adapters):
@@ -239,14 +244,15 @@ def _step(
   loss, grads = jax.value_and_grad(loss_fn)(state.adapters)
   updates, opt_state = optimizer.update(grads, state.opt_state, state.adapters)
   adapters = optax.apply_updates(state.adapters, updates)
-  return state._replace(step=state.step + 1, adapters=adapters, opt_state=opt_state), loss
+  return state._replace(step=state.step + 1, adapters=adapters, opt_state=opt_state,
+                        losses=state.losses + loss)
 
 
 def _look(
     state: _State, plan: language.Plan, score_fn: Callable, params: Params, alpha: float,
-    valid: Target, batch_tokens: int, loss: float,
+    valid: Target, batch_tokens: int, since: int,
 ) -> _State:
-  """Records the losses, and keeps the adapters if they are the best so far."""
+  """Records the mean loss of the steps `since` the last look, and keeps the best adapters."""
   merged = jax.jit(lora.merge)(params, state.adapters, alpha)
   part = language.only_rows(plan, valid.row, batch_tokens, max_shapes=1)
   log_probs = engine.outputs(
@@ -261,6 +267,7 @@ def _look(
       best_step=jnp.array(int(state.step) if better else int(state.best_step), jnp.int32),
       best_kl=jnp.array(total if better else float(state.best_kl), jnp.float32),
       points=state.points + 1,
-      train_loss=state.train_loss.at[at].set(loss),
+      losses=jnp.zeros((), jnp.float32),
+      train_loss=state.train_loss.at[at].set(state.losses / since),
       valid_kl=state.valid_kl.at[at].set(total),
   )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mezzanine_jax import (
@@ -54,6 +55,7 @@ class Plan(NamedTuple):
     lengths: int[R], tokens of each row.
     shared: int[R], how many first tokens a row has in common with the row before it.
     batches: see `engine.plan_batches`.
+    apart: whether the rows are read as sets, see the function of that name.
   """
 
   xs: prompts.Prompt
@@ -64,6 +66,7 @@ class Plan(NamedTuple):
   lengths: np.ndarray
   shared: np.ndarray
   batches: list[engine.Batch]
+  apart: bool = False
 
 
 def prepare(
@@ -191,6 +194,22 @@ def plan_canonical(
               batch_tokens=batch_tokens, max_shapes=max_shapes)
 
 
+def apart(plan: Plan, symmetry: Symmetry) -> Plan:
+  """The same rows, of which each is read as a set of its evidence, see `prompts.apart`.
+
+  Views of one example then say the same, whatever their order. They share no tokens, so that rows
+  have to be batched anew by `only_rows`, unless none were shared before.
+
+  Args:
+    plan: the rows.
+    symmetry: the family of their views.
+  """
+  batches = [] if plan.shared.any() else plan.batches
+  return plan._replace(
+      texts_of=_texts_of(symmetry, plan.xs, plan.rows, plan.source, apart=True),
+      shared=np.zeros_like(plan.shared), batches=batches, apart=True)
+
+
 def only_rows(plan: Plan, which: np.ndarray, batch_tokens: int, max_shapes: int) -> Plan:
   """Some rows of a plan, batched anew: to be run, not to be looked up (the index is empty).
 
@@ -300,7 +319,8 @@ def choice_lengths(plan: Plan) -> np.ndarray:
 def digest(plan: Plan) -> str:
   """SHA-256 over the tokens, the views and the order of the rows: what each row stands for."""
   rows = (plan.source, plan.rows.elements, plan.rows.canonical_row, plan.rows.row)
-  return engine.digest((plan.xs, rows, plan.views.log_weights, plan.views.orbit_size))
+  own = engine.digest((plan.xs, rows, plan.views.log_weights, plan.views.orbit_size))
+  return f"{own} apart" if plan.apart else own
 
 
 def cost(plan: Plan) -> dict[str, int]:
@@ -322,15 +342,18 @@ def _held_tokens(plan: Plan) -> int:
 
 
 def _texts_of(
-    symmetry: Symmetry, xs: prompts.Prompt, rows: engine.Rows, source: np.ndarray
+    symmetry: Symmetry, xs: prompts.Prompt, rows: engine.Rows, source: np.ndarray,
+    apart: bool = False,
 ) -> Callable[[np.ndarray], packing.Texts]:
-  """A function from rows to the tokens of their views."""
+  """A function from rows to the tokens of their views, and to how they are read."""
 
   @jax.jit
   def read(elements, xs):
     def one(element, x):
       x = prompts.current(symmetry.act(element, x))
-      return packing.Texts(*prompts.pack(x), x.choices, x.choice_lengths, x.choice_chars)
+      return packing.Texts(*prompts.pack(x), x.choices, x.choice_lengths, x.choice_chars,
+                           jnp.cumsum(jnp.asarray(x.lengths)),
+                           *(prompts.apart(x) if apart else (None, None)))
 
     return jax.vmap(one)(elements, xs)
 
@@ -343,7 +366,7 @@ def _texts_of(
         take = source[filled]
         out = read(jax.tree.map(lambda a, filled=filled: a[filled], rows.elements),
                    jax.tree.map(lambda a, take=take: a[take], xs))
-        parts.append(packing.Texts(*(np.asarray(a)[: len(part)] for a in out)))
+        parts.append(jax.tree.map(lambda a, part=part: np.asarray(a)[: len(part)], out))
     return jax.tree.map(lambda *a: np.concatenate(a), *parts)
 
   return texts_of

@@ -3,12 +3,15 @@
 Source: E. J. Hu et al., LoRA: Low-Rank Adaptation of Large Language Models (2021).
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import safetensors
+import safetensors.numpy
 
 from mezzanine_jax.base import Array, Params
 from mezzanine_jax.errors import InputError
@@ -83,6 +86,54 @@ def merge(params: Params, adapters: dict[str, dict[str, Array]], alpha: float = 
     layers[target] = {
         **layers[target], "kernel": (kernel.astype(jnp.float32) + change).astype(kernel.dtype)}
   return {**params, "layers": layers}
+
+
+def save_adapters(path: str | os.PathLike, adapters: Any, alpha: float = 16.0) -> None:
+  """Writes adapters to a safetensors file: `q.a`, `q.b`, ... as in `init_adapters`, and `alpha`.
+
+  Args:
+    path: of the file; its folder is there.
+    adapters: see `init_adapters`.
+    alpha: see `merge`.
+  """
+  arrays = {f"{target}.{side}": np.ascontiguousarray(array)
+            for target, own in adapters.items() for side, array in own.items()}
+  safetensors.numpy.save_file(arrays, path, {"alpha": repr(float(alpha))})
+
+
+def load_adapters(path: str | os.PathLike) -> tuple[dict[str, dict[str, Array]], float]:
+  """Reads what `save_adapters` wrote.
+
+  Args:
+    path: of the file.
+
+  Returns:
+    (adapters, alpha), for `merge`.
+
+  Raises:
+    InputError: if it is no such file.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> adapters = {"q": {"a": jnp.ones((1, 2, 1)), "b": jnp.zeros((1, 1, 2))}}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   save_adapters(pathlib.Path(folder) / "adapters.safetensors", adapters, 8.0)
+    ...   found, alpha = load_adapters(pathlib.Path(folder) / "adapters.safetensors")
+    >>> found["q"]["a"].shape, alpha
+    ((1, 2, 1), 8.0)
+  """
+  adapters = {}
+  try:
+    with safetensors.safe_open(path, "numpy") as file:
+      alpha = float((file.metadata() or {})["alpha"])
+      for name in file.keys():  # noqa: SIM118 (no mapping)
+        target, side = name.split(".")
+        adapters.setdefault(target, {})[side] = jnp.asarray(file.get_tensor(name))
+  except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+    raise InputError(f"{str(path)!r} holds no adapters of this package: {error}") from error
+  if not adapters or any(own.keys() != {"a", "b"} for own in adapters.values()):
+    raise InputError(f"{str(path)!r} holds no adapters of this package: a and b of each are needed")
+  return adapters, alpha
 
 
 def count(adapters: Any) -> int:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from mezzanine_jax.models.attention import Stream
@@ -48,6 +49,9 @@ class Texts(NamedTuple):
     choices: int32[R, C, Tc].
     choice_lengths: int32[R, C].
     choice_chars: int32[R, C].
+    ends: int32[R, S], as in `PackedRows`, or None.
+    units: int32[R, P'], as in `Stream`; None where every row is read as it stands.
+    positions: int32[R, P'], of each token of such rows.
   """
 
   tokens: np.ndarray
@@ -55,6 +59,9 @@ class Texts(NamedTuple):
   choices: np.ndarray
   choice_lengths: np.ndarray
   choice_chars: np.ndarray
+  ends: np.ndarray | None = None
+  units: np.ndarray | None = None
+  positions: np.ndarray | None = None
 
 
 def pack_rows(
@@ -86,6 +93,7 @@ def pack_rows(
   tokens, positions, home = (np.zeros(num_tokens, np.int32) for _ in range(3))
   rows = np.zeros((num_rows, wide), np.int32)
   segments = np.zeros((num_rows, wide), np.int32) if extra else None
+  units = None if texts.units is None else np.zeros((num_rows, wide), np.int32)
   continuation = length + np.arange(num_choices * extra)
   ahead, which = np.tile(np.arange(extra), num_choices), np.repeat(np.arange(num_choices), extra)
   used = 0
@@ -98,6 +106,8 @@ def pack_rows(
     tokens[new] = texts.tokens[r, own:size]
     positions[new] = np.arange(own, size)
     home[new] = r * wide + positions[new]
+    if units is not None:
+      positions[new], units[r, :size] = texts.positions[r, own:size], texts.units[r, :size]
     if extra:
       new = slice(used, used + len(continuation))
       used = new.stop
@@ -109,6 +119,6 @@ def pack_rows(
       segments[r, :size], segments[r, length:] = 1, np.where(inside, which + 2, 0)
   filled = np.arange(num_rows) * (np.arange(num_rows) < count)
   rows = rows[filled]
-  segments = None if segments is None else segments[filled]
-  stream = Stream(tokens, positions, rows, home, segments)
-  return PackedRows(stream, *(np.asarray(a)[filled] for a in texts[1:]))
+  segments, units = jax.tree.map(lambda a: a[filled], (segments, units))
+  stream = Stream(tokens, positions, rows, home, segments, units)
+  return PackedRows(stream, *jax.tree.map(lambda a: np.asarray(a)[filled], texts[1:6]))

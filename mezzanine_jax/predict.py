@@ -26,6 +26,7 @@ from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Array, Example, Params
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.load import LanguageModel, load_model
+from mezzanine_jax.symmetries.still import still
 from mezzanine_jax.worlds.fields import field_names
 from mezzanine_jax.worlds.new_examples import read_new
 
@@ -66,11 +67,13 @@ class Loaded(NamedTuple):
     apply: `(params, inputs) -> log_probs[C]` of one example, `inputs` being {features, log_probs}.
     adapt: `(model's params) -> params` that the student's pass is made with; None where the
       student leaves the model as it is, so that one pass serves both.
+    apart: whether the student's pass reads the evidence as a set, see `language.apart`.
   """
 
   params: Params
   apply: Callable[[Params, students.Inputs], Array]
   adapt: Callable[[Params], Params] | None = None
+  apart: bool = False
 
 
 class Answers(NamedTuple):
@@ -281,7 +284,8 @@ def one_pass(
   params = {**model.params, **more}
   if loaded.adapt is None:
     return answer_rows(plan, params, batch_fn, loaded, ids)
-  found = answer_rows(plan, loaded.adapt(params), batch_fn, loaded, ids)
+  own_plan = language.apart(plan, still()) if loaded.apart else plan
+  found = answer_rows(own_plan, loaded.adapt(params), batch_fn, loaded, ids)
   # The model's own pass is another one.
   own = answer_rows(plan, params, batch_fn, loaded, ids, "asking the model itself")
   return found._replace(baseline=own.baseline)

@@ -97,6 +97,43 @@ def pack(prompt: Prompt | Wordings) -> tuple[Array, Array]:
   return jnp.where(inside, tokens, 0).astype(jnp.int32), ends[-1].astype(jnp.int32)
 
 
+def apart(prompt: Prompt | Wordings) -> tuple[Array, Array]:
+  """How a prompt is read as a set: the units of its packed tokens, and their positions.
+
+  Every segment of evidence, and every fact, is a unit: see `Stream.units`. Its tokens have the
+  positions that they would have if it stood in the middle of its group, which are half-way between
+  those of the first and the last place. So no order of the units of a group that stands together
+  changes anything. Other tokens keep their places.
+
+  Args:
+    prompt: one prompt (no batch axis), acted upon or not.
+
+  Returns:
+    `(units int32[T], positions int32[T])`, for the tokens of `pack`.
+
+  Example:
+    >>> prompt = make_prompt([[5], [6, 7], [8], [9]], [0, 1, 1, 0], [[1], [2]], [2, 3])
+    >>> [a.tolist() for a in apart(prompt)]
+    [[0, 1, 1, 2, 0], [0, 1, 2, 2, 4]]
+  """
+  prompt = current(prompt)
+  group, lengths = jnp.asarray(prompt.group), jnp.asarray(prompt.lengths)
+  ends = jnp.cumsum(lengths)
+  begins = ends - lengths
+  place = jnp.arange(prompt.tokens.shape[0])
+  segment = jnp.searchsorted(ends, place, side="right").clip(max=ends.shape[0] - 1)
+  is_unit = ((group == EVIDENCE) | (group == FACTS)) & (lengths > 0)
+  units = jnp.where(is_unit, jnp.cumsum(is_unit), 0)
+  same_SxS = is_unit[:, None] & is_unit & (group[:, None] == group)
+  first = jnp.where(same_SxS, begins, jnp.iinfo(jnp.int32).max).min(1)
+  last = jnp.where(same_SxS, ends, 0).max(1)
+  begin = jnp.where(is_unit, first + (last - first - lengths) // 2, begins)
+  inside = place < ends[-1]
+  positions = jnp.where(inside, begin[segment] + place - begins[segment], place)
+  units = jnp.where(inside, units[segment], 0)
+  return units.astype(jnp.int32), positions.astype(jnp.int32)
+
+
 def make_prompt(
     segments: Sequence[Sequence[int]],
     group: Sequence[int],

@@ -13,7 +13,7 @@ from mezzanine_jax.models.attention import Stream, one_row
 from mezzanine_jax.models.transformer import Transformer, TransformerConfig, unembed
 from mezzanine_jax.prompts import Prompt, current, pack
 
-EMBED_MODES = ("last", "mean", "mean_std", "last_mean")
+EMBED_MODES = ("last", "mean", "mean_std", "last_mean", "segments")
 
 
 class Scores(NamedTuple):
@@ -25,8 +25,8 @@ class Scores(NamedTuple):
     log_probs: float32[C], nats: those, after `choice_norm`, normalised over the choices.
     choice_mass: float32[], probability: how much of the whole vocabulary's belief the choices
       hold, Σ_c exp(choice_log_probs[c]).
-    features: float32[D] (2 D for mean_std and last_mean): hidden states pooled over the prompt's
-      tokens; of several layers one after the other.
+    features: float32[D] (2 D for mean_std and last_mean, (2 + S) D for segments): hidden states
+      pooled over the prompt's tokens; of several layers one after the other.
   """
 
   choice_log_probs: Array
@@ -53,6 +53,9 @@ class PackedRows(NamedTuple):
     choices: int32[R, C, Tc], as in `Prompt`.
     choice_lengths: int32[R, C].
     choice_chars: int32[R, C].
+    ends: int32[R, S], the place behind the last token of each of a prompt's segments, in the
+      order in which they stand; that of the segment before for one that is padding. None where
+      nothing asks for them.
   """
 
   stream: Stream
@@ -60,6 +63,7 @@ class PackedRows(NamedTuple):
   choices: Array
   choice_lengths: Array
   choice_chars: Array
+  ends: Array | None = None
 
 
 def rows_scorer(
@@ -104,8 +108,11 @@ def rows_scorer(
       ends = jnp.take_along_axis(rows.stream.rows, rows.lengths[:, None] - 1, axis=1)
       features = [states[ends[:, 0]] for states in hidden]
     else:
-      pooled = jax.vmap(lambda h, n: pool(h, n, embed_mode))
-      features = [pooled(states[rows.stream.rows[:, :size]], rows.lengths) for states in hidden]
+      if embed_mode == "segments" and rows.ends is None:
+        raise InputError("embed_mode 'segments' needs the ends of the rows' segments")
+      pooled = jax.vmap(lambda h, n, ends: pool(h, n, embed_mode, ends))
+      features = [pooled(states[rows.stream.rows[:, :size]], rows.lengths, rows.ends)
+                  for states in hidden]
     return Scores(
         choice_log_probs,
         jax.nn.log_softmax(choice_log_probs / divisor),
@@ -208,7 +215,8 @@ def scorer(
     dtype: of weights and matmul inputs, `float32` or `bfloat16`.
     embed_layer: 0 = embeddings, i = after block i, -1 = after the final norm.
     embed_mode: `last` token, `mean` over the prompt's tokens, or `mean_std` (both, 2 D wide;
-      the standard deviation is the population's).
+      the standard deviation is the population's), `last_mean`, or `segments` (last token, mean,
+      and the mean over each of the prompt's S segments as they stand; zeros for padding).
     choice_norm: what a choice's log-prob is divided by before the choices are compared:
       nothing, its number of tokens, or its number of characters.
 
@@ -238,23 +246,25 @@ def scorer(
         jnp.concatenate([place < length, jnp.where(in_choice, which + 2, 0)]).astype(jnp.int32)
         if width > 1 else None,
     )
-    rows = (length, choices, prompt.choice_lengths, prompt.choice_chars)
+    ends = jnp.cumsum(jnp.asarray(prompt.lengths))
+    rows = (length, choices, prompt.choice_lengths, prompt.choice_chars, ends)
     rows = PackedRows(stream, *(jnp.asarray(a)[None] for a in rows))
     return jax.tree.map(lambda a: a[0], score_rows(params, rows))
 
   return score
 
 
-def pool(hidden_TxD: Array, length: Array, mode: str) -> Array:
+def pool(hidden_TxD: Array, length: Array, mode: str, ends: Array | None = None) -> Array:
   """One vector of a prompt's hidden states: of one token, or over all of its tokens.
 
   Args:
     hidden_TxD: float[T, D], padded behind `length`.
     length: int32[], >= 1.
     mode: see `scorer`; or `cls`, the first token.
+    ends: int32[S], where segments end, for `segments`.
 
   Returns:
-    float32[D], or float32[2 D] for `mean_std` and `last_mean`.
+    float32[D], float32[2 D] for `mean_std` and `last_mean`, or float32[(2 + S) D] for `segments`.
 
   Example:
     >>> import jax.numpy as jnp
@@ -271,8 +281,25 @@ def pool(hidden_TxD: Array, length: Array, mode: str) -> Array:
     return mean
   if mode == "last_mean":
     return jnp.concatenate([hidden_TxD[length - 1], mean])
+  if mode == "segments":
+    place, begins = jnp.arange(hidden_TxD.shape[0]), jnp.concatenate([jnp.zeros(1, int), ends[:-1]])
+    own_SxT = (begins[:, None] <= place) & (place < ends[:, None])
+    share_SxT = own_SxT / jnp.maximum(ends - begins, 1)[:, None]
+    each = jnp.matmul(share_SxT, hidden_TxD, precision=jax.lax.Precision.HIGHEST)
+    return jnp.concatenate([hidden_TxD[length - 1], mean, each.reshape(-1)])
   variance = jnp.where(inside, (hidden_TxD - mean) ** 2, 0.0).sum(0) / length
   return jnp.concatenate([mean, jnp.sqrt(variance)])
+
+
+def answers_only(
+    batch_fn: Callable[..., Scores],
+) -> Callable[[Params, Element, PackedRows], Answers]:
+  """The same function without the hidden states, for where nobody reads them."""
+
+  def apply(params: Params, elements: Element, rows: PackedRows) -> Answers:
+    return Answers(*batch_fn(params, elements, rows)[:3])
+
+  return apply
 
 
 def view_scorer(

@@ -140,9 +140,31 @@ class TrainingFields(_Checked):
   weight_decay: float = option(1e-2, "of the weights", at_least=0.0)
   hard_label_weight: float = option(
       0.0, "share of the labels' cross-entropy in the loss", at_least=0.0, at_most=1.0)
+  temperature: float = option(
+      1.0, "of the teacher and the student in the loss, see objectives.py", at_least=1e-3)
+  consistency_weight: float = option(
+      0.0, "of how far two views of one example are apart, in the loss", at_least=0.0)
   valid_fraction: float = option(
       0.2, "share of the training clusters that chooses the step", at_least=0.01, at_most=0.9)
   eval_every: int = option(50, "steps between two looks at the validation part", at_least=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class AdapterFields(_Checked):
+  """Low-rank adapters in the language model, the students `lora` and `set`."""
+
+  lora_rank: int = option(8, "lora, set: rank of the adapters", at_least=1)
+  lora_alpha: float = option(16.0, "lora, set: their scale, alpha / rank", at_least=1e-6)
+  lora_targets: str = option(
+      "q,k,v,out", "lora, set: matrices of every layer that have one, also gate, up, down")
+  lora_steps: int = option(300, "lora, set: optimizer steps; 0 for none", at_least=0)
+  lora_learning_rate: float = option(5e-4, "lora, set: highest learning rate", at_least=1e-9)
+  lora_batch_tokens: int = option(2560, "lora, set: tokens a step, about", at_least=1)
+  lora_eval_every: int = option(
+      50, "lora, set: steps between two looks at the validation part", at_least=1)
+  lora_valid: int = option(120, "lora, set: most validation examples looked at", at_least=1)
+  lora_control: bool = option(
+      False, "lora, set: train adapters on shuffled targets, too, which takes as long again")
 
 
 @dataclasses.dataclass(frozen=True)

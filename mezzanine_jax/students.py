@@ -109,10 +109,15 @@ class _Residual(_Head):
 
   @nn.compact
   def __call__(self, inputs: Inputs) -> Array:
-    sharpness = self.param("sharpness", nn.initializers.ones, ())
-    # A choice that the model rules out stays ruled out: -inf would make its gradient NaN.
-    own = jnp.maximum(inputs["log_probs"].astype(jnp.float32), jnp.finfo(jnp.float32).min / 4)
-    return nn.log_softmax(sharpness * own + self._logits(inputs["features"]))
+    return _corrected(self, inputs["log_probs"], self._logits(inputs["features"]))
+
+
+def _corrected(module: nn.Module, log_probs: Array, logits: Array) -> Array:
+  """The model's own log-probs, sharpened by a parameter of the module, plus a correction."""
+  sharpness = module.param("sharpness", nn.initializers.ones, ())
+  # A choice that the model rules out stays ruled out: -inf would make its gradient NaN.
+  own = jnp.maximum(log_probs.astype(jnp.float32), jnp.finfo(jnp.float32).min / 4)
+  return nn.log_softmax(sharpness * own + logits)
 
 
 def residual(num_choices: int, hidden: int = 512, depth: int = 1) -> Student:
@@ -146,6 +151,80 @@ def residual(num_choices: int, hidden: int = 512, depth: int = 1) -> Student:
   _at_least("hidden", hidden, 1)
   module = _Residual(num_choices, hidden, depth)
   return Student(module.init, module.apply)
+
+
+class _Attention(nn.Module):
+  """The last token's state asks all pooled states; their answer corrects the model's log-probs."""
+
+  num_choices: int
+  width: int
+  layers: int
+  hidden: int
+  heads: int
+
+  @nn.compact
+  def __call__(self, inputs: Inputs) -> Array:
+    features = inputs["features"].astype(jnp.float32)
+    states_LxPxD = features.reshape(self.layers, -1, self.width)
+    is_there = (states_LxPxD != 0).any((0, 2))  # a segment that is padding is all zeros
+    states_LxPxD = nn.LayerNorm(use_scale=False, use_bias=False)(states_LxPxD)
+    mix = nn.softmax(self.param("mix", nn.initializers.zeros, (self.layers,)))
+    x_PxH = nn.Dense(self.hidden, name="read")(jnp.tensordot(mix, states_LxPxD, 1))
+    x_PxH += self.param("places", nn.initializers.normal(0.02), x_PxH.shape)
+    found = nn.MultiHeadDotProductAttention(self.heads, name="attention")(
+        x_PxH[:1], x_PxH, mask=is_there[None, None])
+    x = nn.gelu(nn.Dense(self.hidden, name="hidden")(jnp.concatenate([x_PxH[0], found[0]])))
+    # Zeros at the start: no correction.
+    logits = nn.Dense(self.num_choices, kernel_init=nn.initializers.zeros, name="out")(x)
+    return _corrected(self, inputs["log_probs"], logits)
+
+
+def attention(
+    num_choices: int, width: int, layers: int = 1, hidden: int = 64, heads: int = 4
+) -> Student:
+  """The model's own answer, corrected by what its sentences' states say.
+
+  `log_softmax(a log p(y | view) + g(z))`, as in `residual`; `g` is one attention of the last
+  token's state over the mean state of every segment of the prompt, in the places where they stand,
+  and one hidden layer. The layers that the states are from are mixed by learned weights.
+
+  Args:
+    num_choices: C >= 2.
+    width: D of one state; the features are those of `embed_mode` segments, [layers * P * D].
+    layers: how many layers the features are from.
+    hidden: width of the attention and of the hidden layer; a multiple of `heads`.
+    heads: attention heads.
+
+  Returns:
+    The student; untrained, it is the model's own pass.
+
+  Raises:
+    InputError: a setting that is too small, or features that are not whole states.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> student = attention(2, width=4, hidden=8, heads=2)
+    >>> inputs = {"features": jnp.ones(3 * 4), "log_probs": jnp.log(jnp.array([0.25, 0.75]))}
+    >>> params = student.init(jax.random.key(0), inputs)
+    >>> [round(float(p), 4) for p in jnp.exp(student.apply(params, inputs))]
+    [0.25, 0.75]
+  """
+  _at_least("num_choices", num_choices, 2)
+  for name, value in (("width", width), ("layers", layers), ("hidden", hidden), ("heads", heads)):
+    _at_least(name, value, 1)
+  if hidden % heads:
+    raise InputError(f"hidden must be a multiple of heads, got {hidden} and {heads}")
+  module = _Attention(num_choices, width, layers, hidden, heads)
+
+  def init(key: Array, inputs: Inputs) -> Params:
+    size = inputs["features"].shape[-1]
+    if size < 3 * layers * width or size % (layers * width):
+      raise InputError(f"the student 'attention' needs the states of a prompt's segments, {layers}"
+                       f" layers of {width} numbers each, got {size} numbers: give embed_mode"
+                       " 'segments'")
+    return module.init(key, inputs)
+
+  return Student(init, module.apply, standardized=False)
 
 
 def constant_student(log_probs: Array) -> Student:
@@ -221,7 +300,8 @@ def standardize(student: Student, mean: Array, std: Array) -> Student:
 
 # What answers from features alone, and what sees the model's own answer, too.
 HEADS: dict[str, Callable[..., Student]] = {"linear": linear_head, "mlp": mlp_head}
-STUDENTS: dict[str, Callable[..., Student]] = {**HEADS, "residual": residual}
+STUDENTS: dict[str, Callable[..., Student]] = {
+    **HEADS, "residual": residual, "attention": attention}
 
 
 def make_student(

@@ -96,7 +96,8 @@ def train(
         student, data_lib.select(data, part_train), data_lib.select(data, part_valid),
         key=key, steps=config.steps, batch_size=config.batch_size,
         learning_rate=config.learning_rate, weight_decay=config.weight_decay,
-        hard_label_weight=config.hard_label_weight, eval_every=config.eval_every,
+        hard_label_weight=config.hard_label_weight, temperature=config.temperature,
+        consistency_weight=config.consistency_weight, eval_every=config.eval_every,
         checkpoint_dir=checkpoint_dir, progress=moved, stop=terminated,
     )
 
@@ -137,10 +138,10 @@ def predict(trained: Trained, inputs: students.Inputs) -> dict[str, np.ndarray]:
           "shuffled_targets": rows["shuffled_targets"]}
 
 
-def history_block(trained: Trained) -> dict[str, Any]:
-  """How the student was chosen, for its block of the results."""
+def history_block(result: Any) -> dict[str, Any]:
+  """How a student was chosen, for its block of the results; a `TrainResult` or `Finetuned`."""
   return {
-      "best_step": trained.result.best_step,
-      "chosen_by": trained.result.chosen_by,
-      "history": [p._asdict() for p in trained.result.history],
+      "best_step": result.best_step,
+      "chosen_by": result.chosen_by,
+      "history": [p._asdict() for p in result.history],
   }

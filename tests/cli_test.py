@@ -45,7 +45,7 @@ def _refused(capsys, *argv):
     (["--k_train", "many"], "k_train must be int, got 'many'"),
     (["--learning_rate", "nan"], "learning_rate must be float, got 'nan'"),
     (["--embed_mode", "first"],
-     "embed_mode must be one of last, mean, mean_std, last_mean, got 'first'"),
+     "embed_mode must be one of last, mean, mean_std, last_mean, segments, got 'first'"),
     (["--symmetry", "segment_ordre"], "unknown symmetry 'segment_ordre' (did you mean"),
     (["--student", "forest"], "student must be one of linear, mlp, residual, got"),
     (["--world", "real"], "unknown world 'real'; there are: evidence_qa"),

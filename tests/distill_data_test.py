@@ -106,6 +106,16 @@ def test_draws_follow_the_weights_and_leave_padding_alone():
   )
 
 
+def test_pairs_are_two_views_of_one_example():
+  data = jax.tree.map(jnp.asarray, two_examples())
+  batch = distill_data.draw_batch(data, jax.random.key(1), 4000, pairs=True)
+  first = np.asarray(batch.inputs["features"][:, 0])
+  owner = first < 3
+  np.testing.assert_array_equal(owner[::2], owner[1::2])
+  assert (first[::2] != first[1::2]).any()  # each drawn for itself
+  np.testing.assert_allclose((first == 1).mean(), 0.125, atol=0.02)
+
+
 def test_shuffling_moves_targets_together_and_inputs_not_at_all():
   rng = np.random.default_rng(0)
   p = rng.uniform(size=50).astype(np.float32)

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from mezzanine_jax import distill, distill_data, students
+from mezzanine_jax import distill, distill_data, objectives, students
 from mezzanine_jax.errors import InputError
 
 KEY = jax.random.key(0)
@@ -78,10 +78,46 @@ def test_loss_and_gradient_are_the_formula(weight):
 
 def test_teacher_without_doubt_has_finite_loss_and_gradient():
   teacher = jnp.array([0.0, -jnp.inf])
-  loss = lambda logits: distill.distill_loss(jax.nn.log_softmax(logits), teacher, -1)[0]  # noqa: E731
+  loss = lambda logits: objectives.distill_loss(jax.nn.log_softmax(logits), teacher, -1)[0]  # noqa: E731
   value, grad = jax.value_and_grad(loss)(jnp.zeros(2))
   np.testing.assert_allclose(value, np.log(2), rtol=1e-6)
   np.testing.assert_allclose(grad, [-0.5, 0.5], rtol=1e-6)
+
+
+def test_temperature_and_disagreement_are_their_formulas():
+  rng = np.random.default_rng(0)
+  log_q, log_p = (log_softmax(rng.normal(size=(4, 3))) for _ in range(2))
+  loss, kl = objectives.distill_loss(
+      jnp.asarray(log_q[0]), jnp.asarray(log_p[0]), jnp.array(-1), temperature=2.0)
+  p, q = (np.sqrt(np.exp(a)) / np.sqrt(np.exp(a)).sum() for a in (log_p[0], log_q[0]))
+  np.testing.assert_allclose(loss, 4 * (p * np.log(p / q)).sum(), rtol=1e-4)
+  np.testing.assert_allclose(kl, (np.exp(log_p[0]) * (log_p[0] - log_q[0])).sum(), rtol=1e-4)
+  a, b = log_q[::2], log_q[1::2]
+  expected = ((np.exp(a) - np.exp(b)) * (a - b)).sum() / 2 / 2  # Jeffreys' divergence, two pairs
+  np.testing.assert_allclose(objectives.disagreement(jnp.asarray(log_q)), expected, rtol=1e-4)
+
+
+def test_consistency_is_added_to_the_loss():
+  batch = random_batch([0, 1, -1, 0])
+  plain, tied = (
+    distill.distiller(LINEAR, optax.sgd(0.5), consistency_weight=w) for w in (0.0, 3.0))
+  state = jax.jit(plain.init)(KEY, {"features": batch.inputs["features"][0]})
+  out = jax.tree.map(lambda a: a + 0.3 * jnp.arange(a.size).reshape(a.shape),
+                     state.params["params"])
+  state = state._replace(params={**state.params, "params": out})
+  log_q = jax.vmap(LINEAR.apply, (None, 0))(state.params, batch.inputs)
+  added = tied.step(state, batch)[1].loss - plain.step(state, batch)[1].loss
+  assert float(added) > 1e-3
+  np.testing.assert_allclose(added, 3 * objectives.disagreement(log_q), rtol=1e-3)
+
+
+@pytest.mark.parametrize(("settings", "says"), [
+  ({"temperature": 0.0}, "temperature must be > 0 and finite, got 0.0"),
+  ({"consistency_weight": -1.0}, "consistency_weight must be >= 0 and finite, got -1.0"),
+])
+def test_objectives_that_make_no_sense_are_refused(settings, says):
+  with pytest.raises(InputError, match=says):
+    distill.distiller(LINEAR, optax.sgd(0.5), **settings)
 
 
 def test_jit_equals_plain():

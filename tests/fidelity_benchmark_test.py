@@ -37,8 +37,9 @@ def run(tiny_lm, tmp_path_factory):
 
 def test_the_table_has_the_students_and_the_runs_own_figures(fidelity, run, tmp_path, capsys):
   out, of_run = run
-  found = fidelity.main(["--run", str(out), "--seeds", "2", "--steps", "30", "--lora-steps", "2",
-                         "--lora-valid", "2", "--curve", "4,8", "--json", str(tmp_path / "f.json")])
+  found = fidelity.main(["--run", str(out), "--seeds", "2", "--steps", "30", "--curve", "4,8",
+                         "--budget", "8", "--adapters", "set,lora", "--field", "lora_steps=2",
+                         "--work", str(tmp_path), "--json", str(tmp_path / "f.json")])
   first, *others = found["students"]
   assert first["fidelity"] == pytest.approx(1) and first["gap_ratio"] == pytest.approx(1)
   assert first["pairwise_tv"] == pytest.approx(
@@ -46,7 +47,9 @@ def test_the_table_has_the_students_and_the_runs_own_figures(fidelity, run, tmp_
   assert first["tv_to_teacher"] == pytest.approx(
       of_run["baseline"]["tv_to_teacher_movable"], rel=1e-5)
   names = [own["student"] for own in others]
-  assert names[::2] == ["mlp, last", "mlp residual, all", "LoRA, rank 8"]
+  assert names == [
+      "mlp, last", "mlp, last", "mlp residual, all", "mlp residual, all", "  2 views a passage",
+      "set, 2 steps", "lora, 2 steps"]
   for own in others:
     low, high = own["fidelity_interval"]
     assert low <= own["fidelity"] <= high and np.isfinite(own["pairwise_tv"])

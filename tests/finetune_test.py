@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 from tiny import byte_level_bpe
 
-from mezzanine_jax import designs, finetune, language, lora, scoring
+from mezzanine_jax import designs, finetune, language, lora, preemption, scoring
 from mezzanine_jax.base import Example
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.transformer import TransformerConfig, init_params
@@ -114,18 +115,17 @@ def test_training_brings_unseen_rows_nearer_and_its_figures_are_true(case):
 def test_the_same_training_goes_on_where_it_stopped(case, tmp_path):
   whole = case.train()
 
-  class Stop(Exception):
-    pass
+  asked = []
 
-  def stop(point):
-    if point.step == 20:
-      raise Stop
+  def stop():  # in the middle between two looks, whose mean loss must be whole all the same
+    asked.append(None)
+    return len(asked) == 14
 
-  with pytest.raises(Stop):
-    case.train(checkpoint_dir=tmp_path, checkpoint_seconds=0.0, progress=stop)
+  with pytest.raises(preemption.Terminated):
+    case.train(checkpoint_dir=tmp_path, stop=stop)
   steps = []
-  resumed = case.train(checkpoint_dir=tmp_path, checkpoint_seconds=0.0, advance=steps.append)
-  assert steps[0] == 10  # what the checkpoint holds
+  resumed = case.train(checkpoint_dir=tmp_path, advance=steps.append)
+  assert steps[0] == 13 and sum(steps) == 30
   jax.tree.map(np.testing.assert_array_equal, resumed.adapters, whole.adapters)
   assert resumed.history == whole.history
 
@@ -160,6 +160,25 @@ def test_rows_of_all_lengths_count_by_their_weight():
 def test_what_cannot_be_trained_is_refused(case, settings, says):
   with pytest.raises(InputError, match=says):
     case.train(**settings)
+
+
+def test_adapters_are_the_same_from_their_file(case, tmp_path):
+  adapters = jax.tree.map(lambda a: a + 0.5, case.adapters)
+  lora.save_adapters(tmp_path / "own.safetensors", adapters, 3.0)
+  found, alpha = lora.load_adapters(tmp_path / "own.safetensors")
+  jax.tree.map(np.testing.assert_array_equal, found, adapters)
+  assert alpha == 3.0
+
+
+@pytest.mark.parametrize("content", [b"", b"no safetensors", None])
+def test_files_that_hold_no_adapters_are_refused(tmp_path, content):
+  path = tmp_path / "own.safetensors"
+  if content is None:
+    safetensors.numpy.save_file({"q.a": np.zeros((1, 2, 1))}, path, {"alpha": "1.0"})
+  else:
+    path.write_bytes(content)
+  with pytest.raises(InputError, match="holds no adapters of this package"):
+    lora.load_adapters(path)
 
 
 @pytest.mark.parametrize(("settings", "says"), [

@@ -25,6 +25,28 @@ def test_pack_concatenates_segments_in_their_order(seed):
   assert not np.any(tokens[len(expected) :])
 
 
+def test_a_unit_read_apart_keeps_its_positions_in_every_order():
+  rng = np.random.default_rng(3)
+  prompt = random_prompt(rng, sentences=4, pad=3)
+  read = jax.jit(lambda order: (
+      prompts.pack(segment_order().act(order, prompt)),
+      prompts.apart(segment_order().act(order, prompt))))
+  seen = set()
+  for _ in range(6):
+    order = np.concatenate([[0], 1 + rng.permutation(4), [5]])
+    (tokens, length), (units, positions) = jax.tree.map(np.asarray, read(order))
+    fixed = np.flatnonzero(units == 0)
+    np.testing.assert_array_equal(positions[fixed], fixed)  # nothing else moved
+    assert sorted(set(units[:length])) == [0, 1, 2, 3, 4] and not units[length:].any()
+    seen.add(frozenset((tuple(tokens[units == u]), tuple(positions[units == u]))
+                       for u in range(1, 5)))
+  assert len(seen) == 1
+  (first, *_), (last, *_) = (np.flatnonzero(units)[[0]], np.flatnonzero(units)[[-1]])
+  for u in range(1, 5):  # half-way between the first place and the last
+    own = positions[units == u]
+    assert own[0] == first + (last + 1 - first - len(own)) // 2
+
+
 def test_stack_pads_and_keeps_every_prompt():
   rng = np.random.default_rng(0)
   many = [random_prompt(rng, sentences=n) for n in (0, 1, 4)]

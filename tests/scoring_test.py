@@ -118,6 +118,23 @@ def test_features_of_several_layers_stand_one_after_the_other(params, plain):
   np.testing.assert_allclose(score(params, PROMPT).features, expected, atol=atol)
 
 
+def test_states_of_segments_are_means_of_their_tokens_as_they_stand(params, plain):
+  score = jax.jit(scoring.scorer(CONFIG, embed_layer=(1, -1), embed_mode="segments"))
+  padded = PROMPT._replace(lengths=np.append(PROMPT.lengths, 0), starts=np.append(PROMPT.starts, 0),
+                           group=np.append(PROMPT.group, 0), block=np.append(PROMPT.block, 9))
+  order = np.array([0, 3, 1, 2, 4, 5])
+  moved = segment_order().act(order, padded)
+  text = [t for s in order[:5] for t in SEGMENTS[s]]
+  ends = np.cumsum([len(SEGMENTS[s]) for s in order[:5]])
+  expected = []
+  for states in (plain(text)[0][1], plain(text)[0][-1]):
+    expected += [states[-1], states.mean(0)]
+    expected += [part.mean(0) for part in np.split(states, ends)[:5]] + [np.zeros(32)]
+  expected = np.concatenate(expected)
+  atol = 1e-5 + 3e-6 * np.abs(expected).max()
+  np.testing.assert_allclose(score(params, moved).features, expected, atol=atol)
+
+
 def _same(got, expected, atol=1e-5):
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=atol), got, expected)
 
@@ -309,7 +326,7 @@ def test_rows_of_a_symmetry_that_moves_choices_are_aligned(params, alone):
         ({"embed_layer": 3}, r"embed_layer must lie in -3\.\.2 .* of 2 layers .*, got 3"),
         ({"embed_layer": -4}, r"embed_layer must lie in -3\.\.2 .*, got -4"),
         ({"embed_mode": "max"},
-         "embed_mode must be one of last, mean, mean_std, last_mean, got 'max'"),
+         "embed_mode must be one of last, mean, mean_std, last_mean, segments, got 'max'"),
         ({"choice_norm": "byte"}, "choice_norm must be one of none, token, char, got 'byte'"),
     ],
 )

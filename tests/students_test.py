@@ -35,6 +35,37 @@ def test_heads_start_uniform_and_stay_normalised(student):
   np.testing.assert_allclose(jnp.exp(log_probs).sum(), 1, rtol=1e-5)
 
 
+def test_attention_reads_every_segment_in_its_place_and_no_padding():
+  student = students.attention(3, width=4, layers=2, hidden=8, heads=2)
+  states = np.random.default_rng(0).normal(size=(2, 6, 4)).astype(np.float32)
+  states[:, 5:] = 0  # a segment that is padding
+  inputs = inputs_of(states.reshape(-1))
+  params = jax.jit(student.init)(KEY, inputs)
+  np.testing.assert_allclose(student.apply(params, inputs), inputs["log_probs"], rtol=1e-5)
+  params = randomized(params)
+  log_probs = student.apply(params, inputs)
+  np.testing.assert_allclose(jnp.exp(log_probs).sum(), 1, rtol=1e-5)
+  other = student.apply(params, inputs_of(states[:, [0, 1, 3, 2, 4, 5]].reshape(-1)))
+  assert np.abs(other - log_probs).max() > 1e-3
+  # The place of what is padding has no say.
+  places = params["params"]["places"].at[5].add(7.0)
+  changed = {**params, "params": {**params["params"], "places": places}}
+  np.testing.assert_allclose(student.apply(changed, inputs), log_probs, rtol=1e-5)
+  grads = jax.grad(lambda p: student.apply(p, inputs)[0])(params)["params"]
+  assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads)) and grads["mix"].any()
+
+
+@pytest.mark.parametrize(("settings", "size", "says"), [
+  ({"width": 4, "hidden": 6}, 12, "hidden must be a multiple of heads, got 6 and 4"),
+  ({"width": 0}, 12, "width must be an integer >= 1, got 0"),
+  ({"width": 4}, 13, "needs the states of a prompt's segments.*got 13 numbers: give embed_mode"),
+  ({"width": 4}, 8, "got 8 numbers"),
+])
+def test_attention_refuses_what_it_cannot_read(settings, size, says):
+  with pytest.raises(InputError, match=says):
+    students.attention(3, **settings).init(KEY, inputs_of(np.ones(size, np.float32)))
+
+
 def test_mlp_is_the_formula():
   student = students.mlp_head(3, hidden=4)
   x = np.array([0.5, -1.0], np.float32)

@@ -43,6 +43,8 @@ class Stream(NamedTuple):
     segments: int32[R, L] or None. 1 is the row's text and 2 + c its c-th continuation, which
       sees the text and itself; 0 is padding, seen by none. None: every row is text up to its
       end, and padding stands behind it (a causal model), or there is none (others).
+    units: int32[R, L] or None. Tokens of two different positive numbers do not see each other: the
+      units of a text that is read as a set. 0 is seen by all and sees all.
   """
 
   tokens: Array
@@ -50,6 +52,7 @@ class Stream(NamedTuple):
   rows: Array
   home: Array
   segments: Array | None = None
+  units: Array | None = None
 
 
 def one_row(tokens: Array, positions: Array, segments: Array | None = None) -> Stream:
@@ -92,7 +95,7 @@ def attend(
     [1.0, 2.0]
     [2.0, 2.0]
   """
-  fused = causal and stream.segments is None and window is None
+  fused = causal and stream.segments is None and stream.units is None and window is None
   if fused and dtype == jnp.bfloat16 and jax.default_backend() == "gpu":
     return fused_causal(q, k, v, dtype=dtype, implementation="cudnn")
   num_rows, length, num_heads, head_dim = q.shape
@@ -113,6 +116,10 @@ def attend(
     if segments is not None:
       keys, queries = segments[:, None, None, None, until], segments[:, None, None, own, None]
       seen = seen & ((keys == queries) | ((keys == 1) & (queries > 0)))
+    if stream.units is not None:
+      keys = stream.units[:, None, None, None, until]
+      queries = stream.units[:, None, None, own, None]
+      seen = seen & ((keys == queries) | (keys == 0) | (queries == 0))
     if window is not None:
       keys, queries = places[:, None, None, None, until], places[:, None, None, own, None]
       seen = seen & (queries - keys < window)

@@ -9,6 +9,7 @@
 """
 
 import dataclasses
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mezzanine_jax import (
+    adapters,
     asking,
     checkpoints,
     comparison,
@@ -37,11 +39,13 @@ from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.allowed import FEATURES_DTYPES
 from mezzanine_jax.base import Example, Symmetry
+from mezzanine_jax.base_distill import STUDENT_VIEWS
 from mezzanine_jax.config import arguments_of, option
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.load import LanguageModel
 from mezzanine_jax.scoring import EMBED_MODES
 from mezzanine_jax.settings import (
+  AdapterFields,
   LmFields,
   RunFields,
   SymmetryFields,
@@ -55,7 +59,7 @@ show_views = experiment.show_views
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(RunFields, TrainingFields, SymmetryFields, LmFields, WorldFields):
+class Config(RunFields, AdapterFields, TrainingFields, SymmetryFields, LmFields, WorldFields):
   """Every field of the recipe."""
 
   embed_layer: str = option(
@@ -64,10 +68,16 @@ class Config(RunFields, TrainingFields, SymmetryFields, LmFields, WorldFields):
   features_dtype: str = option(
       "float32", "of the hidden states that are kept", one_of=FEATURES_DTYPES)
   student: str = option(
-      "residual", "a head on the hidden states (linear, mlp), or the LM's own answer and a"
-      " correction by such a head (residual)", one_of=tuple(students.STUDENTS))
+      "residual", "a head on the hidden states (linear, mlp), the LM's own answer and a"
+      " correction by such a head (residual) or from every sentence's states (attention), or the"
+      " LM itself with low-rank adapters, which reads a view (lora) or the set of its sentences"
+      " (set)", one_of=(*students.STUDENTS, *adapters.NAMES))
+  student_views: str = option(
+      "all", "what the student learns from: the canonical view, or all views",
+      one_of=STUDENT_VIEWS)
   hidden: int = option(512, "width of the hidden layers", at_least=1)
   depth: int = option(1, "hidden layers; residual takes 0, too", at_least=0)
+  heads: int = option(4, "attention: heads", at_least=1)
 
 
 def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
@@ -100,6 +110,11 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   asked = experiment.ask(config)
   data, lm = asked.data, asked.lm
   layers = _layers(config.embed_layer)
+  if config.student in adapters.NAMES:
+    adapters.check(config, lm)
+  if config.student == "attention" and config.embed_mode != "segments":
+    raise InputError("the student 'attention' needs the states of the prompt's segments, got"
+                     f" embed_mode {config.embed_mode!r}: give embed_mode 'segments'")
   batch_fn = _batch_fn(config, lm, asked.symmetry)
   plan = experiment.plan_views(config, data, asked.prepared, lm.tokenizer, asked.symmetry)
   parts = experiment.split_training(config, data)
@@ -111,47 +126,45 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   folder = runs.begin(folder, fingerprint, {runs.STORE: rows_fingerprint})
   scored = experiment.score(folder, plan, batch_fn, lm.params, [e.id for e in data.examples])
   data_block = experiment.data_block(asked, plan)
-  digest = lm.digest
-  asked = asked._replace(lm=None)
-  del lm  # training needs the room that the weights take
-
-  lm_rows = store_lib.read(scored.store, "log_probs")
+  all_views = config.student_views == "all"
   rows = data_lib.DistillData(
       features=store_lib.read(scored.store, "features"),
-      log_probs=lm_rows,
-      row=plan.rows.row,
-      log_weights=plan.views.log_weights,
+      log_probs=store_lib.read(scored.store, "log_probs"),
+      row=plan.rows.row if all_views else plan.rows.canonical_row[:, None],
+      log_weights=plan.views.log_weights if all_views else np.zeros((len(data.labels), 1), "f4"),
       teacher_log_probs=np.asarray(evaluation.teacher(scored.beliefs)),
       labels=data.labels,
   )
-  settings = arguments_of(students.STUDENTS[config.student], dataclasses.asdict(config))
-  student = students.make_student(config.student, num_choices=lm_rows.shape[1], **settings)
-  trained = training.train_with_controls(student, rows, parts, config, folder)
-  checkpoints.save_student(folder.path / runs.STUDENT, trained.result.params, {
+  meta = {
       "name": config.student,
-      "settings": settings,
-      "num_choices": lm_rows.shape[1],
+      "num_choices": rows.log_probs.shape[1],
       "feature_size": rows.features.shape[1],
       "lm_name": config.lm_name,
-      "model_digest": digest,
+      "model_digest": lm.digest,
       "asking": asking.record(config, asked.asking),
       "config": dataclasses.asdict(config),
-  })
-  inputs = {"features": jnp.asarray(rows.features), "log_probs": jnp.asarray(lm_rows)}
+  }
+  if config.student in adapters.NAMES:
+    learned, history = _adapters(config, asked, plan, rows, parts, folder, meta)
+  else:
+    sizes = {"width": lm.config.width, "layers": len(layers)}
+    asked = asked._replace(lm=None)
+    del lm  # training needs the room that the weights take
+    learned, history = _head(config, sizes, rows, parts, folder, meta)
 
   test = np.flatnonzero(data.is_test)
   clusters = [data.clusters[n] for n in test]
   lm_test = evaluation.select(scored.beliefs, test)
   models = {
       name: evaluation.select(evaluation.gather(own, *scored.index), test)
-      for name, own in training.predict(trained, inputs).items()
+      for name, own in learned.items()
   }
   blocks = comparison.student_blocks(lm_test, models, data.labels[test], clusters, config.seed)
   mass = store_lib.read(scored.store, "choice_mass")[plan.rows.canonical_row[test]]
   blocks["baseline"] |= comparison.choice_mass_block(mass, clusters)
   blocks["baseline"] |= comparison.representation_block(
       rows.features, *(a[test] for a in scored.index[1:]), clusters)
-  blocks["student"] |= training.history_block(trained)
+  blocks["student"] |= history
   results = report.header(NAME, config) | blocks | {
       **moved.blocks(asked, plan, lm_test, test, config.n_examples),
       "noise_floor": scored.noise_floor,
@@ -166,6 +179,38 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   return runs.finish(folder, results)
 
 
+def _head(
+    config: Config, sizes: dict[str, int], rows: data_lib.DistillData,
+    parts: tuple[np.ndarray, np.ndarray], folder: runs.Folder, meta: dict[str, Any],
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+  """A head on the hidden states and its controls: float32[R, C] of each; how it was chosen."""
+  settings = arguments_of(students.STUDENTS[config.student], dataclasses.asdict(config) | sizes)
+  student = students.make_student(config.student, num_choices=meta["num_choices"], **settings)
+  trained = training.train_with_controls(student, rows, parts, config, folder)
+  checkpoints.save_student(
+      folder.path / runs.STUDENT, trained.result.params, meta | {"settings": settings})
+  inputs = {"features": jnp.asarray(rows.features), "log_probs": jnp.asarray(rows.log_probs)}
+  return training.predict(trained, inputs), training.history_block(trained.result)
+
+
+def _adapters(
+    config: Config, asked: experiment.Asked, plan: language.Plan, rows: data_lib.DistillData,
+    parts: tuple[np.ndarray, np.ndarray], folder: runs.Folder, meta: dict[str, Any],
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+  """As `_head`, of the language model with adapters; float32[R, C] on the test examples' rows."""
+  learn = functools.partial(
+      adapters.learn, config, asked, plan, rows.log_probs, rows.teacher_log_probs, parts, folder)
+  student = learn()
+  checkpoints.save_student(folder.path / runs.STUDENT, student.found.adapters,
+                           meta | {"settings": adapters.settings(config)})
+  constant = data_lib.mean_teacher(data_lib.select(rows, np.concatenate(parts)))
+  models = {"student": student.log_probs,
+            "constant": np.broadcast_to(constant, rows.log_probs.shape)}
+  if config.lora_control:
+    models["shuffled_targets"] = learn(control=True).log_probs
+  return models, student.block
+
+
 def predictor(saved: predict.Saved) -> Callable[[Sequence[Example]], predict.Answers]:
   """The student as a function of new examples, see `predict.predict`.
 
@@ -175,7 +220,8 @@ def predictor(saved: predict.Saved) -> Callable[[Sequence[Example]], predict.Ans
   Raises:
     InputError: if the language model or the student cannot be used.
   """
-  loaded = predict.load_head(saved.params, saved.meta)
+  load = adapters.load if saved.meta["name"] in adapters.NAMES else predict.load_head
+  loaded = load(saved.params, saved.meta)
   config, lm = saved.config, predict.load_same_lm(saved)
   batch_fn = _batch_fn(config, lm, still())
 

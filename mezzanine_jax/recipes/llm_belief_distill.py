@@ -106,7 +106,7 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   # Everything that can be wrong with the input shows before anything is written.
   asked = experiment.ask(config)
   data, lm = asked.data, asked.lm
-  batch_fn = _without_features(experiment.lm_batch_fn(config, lm, asked.symmetry))
+  batch_fn = scoring.answers_only(experiment.lm_batch_fn(config, lm, asked.symmetry))
   plan = experiment.plan_views(config, data, asked.prepared, lm.tokenizer, asked.symmetry)
   parts = experiment.split_training(config, data)
   needed, index = _needed(plan, data.is_test)
@@ -187,7 +187,7 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   blocks["baseline"] |= comparison.choice_mass_block(mass, clusters)
   if reader:
     blocks["student"] |= comparison.representation_block(rows.features, *where[1:], clusters)
-  blocks["student"] |= training.history_block(trained)
+  blocks["student"] |= training.history_block(trained.result)
   results = report.header(NAME, config) | blocks | {
       **moved.blocks(asked, plan, lm_test, test, config.n_examples),
       "noise_floor": scored.noise_floor,
@@ -285,15 +285,6 @@ def _student_of(config: Config, vocab_size: int) -> tuple[str, dict[str, Any], d
     name, factories = config.student, text_students.TEXT_STUDENTS
   fields = dataclasses.asdict(config) | {"vocab_size": vocab_size}
   return name, arguments_of(factories[name], fields), factories
-
-
-def _without_features(batch_fn):
-  """The same scores without hidden states, which nobody reads."""
-
-  def apply(params, elements, rows):
-    return scoring.Answers(*batch_fn(params, elements, rows)[:3])
-
-  return apply
 
 
 def _lm_speed(

@@ -72,9 +72,8 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   rows_fingerprint = experiment.rows_fingerprint(
       config, asked, plan, choice_norm=config.choice_norm, features=None)
   folder = runs.begin(folder, fingerprint, {runs.STORE: rows_fingerprint})
-  scored = experiment.score(
-      folder, plan, _choices_only(experiment.lm_batch_fn(config, lm, asked.symmetry)), lm.params,
-      [e.id for e in data.examples])
+  batch_fn = scoring.answers_only(experiment.lm_batch_fn(config, lm, asked.symmetry))
+  scored = experiment.score(folder, plan, batch_fn, lm.params, [e.id for e in data.examples])
 
   beliefs, clusters = scored.beliefs, data.clusters
   blocks = comparison.gap_blocks(beliefs, data.labels, clusters, config.seed)
@@ -118,12 +117,3 @@ def _with_published(
         by_label[views], plan.views.log_weights, beliefs.canonical, data.labels, data.clusters,
         config.seed)
   return block
-
-
-def _choices_only(batch_fn):
-  """The same scores without hidden states, which nobody reads."""
-
-  def apply(params, elements, rows):
-    return scoring.Answers(*batch_fn(params, elements, rows)[:3])
-
-  return apply

@@ -13,25 +13,31 @@ def _stream(segments):
   return Stream(places, positions, places.reshape(rows, length), places, segments)
 
 
-def _sees(segments, i, j, causal, window):
+def _sees(segments, i, j, causal, window, units=None):
   own, other = segments[i], segments[j]
+  if units is not None and units[i] and units[j] and units[i] != units[j]:
+    return False
   if causal and (j > i or (window is not None and i - j >= window)):
     return False
   return own == other or (other == 1 and own > 0)
 
 
+@pytest.mark.parametrize("has_units", [False, True])
 @pytest.mark.parametrize("causal, window", [(True, None), (True, 5), (False, None)])
 @pytest.mark.parametrize("length", [7, 150])  # one block of queries, and several
-def test_equals_the_sum_written_out(causal, window, length):
+def test_equals_the_sum_written_out(causal, window, length, has_units):
   rng = np.random.default_rng(0)
   q, k, v = (rng.normal(size=(2, length, heads, 4)).astype(np.float32) for heads in (4, 2, 2))
   segments = np.ones((2, length), np.int32)
   segments[0, length - 3 :] = 2, 2, 0  # a continuation, then padding
   segments[1, 5:] = 0
-  got = attend(q, k, v, _stream(segments), causal=causal, window=window, dtype="float32")
+  units = np.tile((np.arange(length) // 2 % 4).astype(np.int32), (2, 1)) if has_units else None
+  stream = _stream(segments)._replace(units=units)
+  got = attend(q, k, v, stream, causal=causal, window=window, dtype="float32")
   got = np.asarray(got).reshape(2, length, 4, 4)
   for r, i in [(r, i) for r in range(2) for i in range(length) if segments[r, i]]:
-    seen = [j for j in range(length) if _sees(segments[r], i, j, causal, window)]
+    seen = [j for j in range(length) if _sees(
+        segments[r], i, j, causal, window, units[r] if has_units else None)]
     for head in range(4):
       scores = k[r, seen, head // 2] @ q[r, i, head] / 2
       weights = np.exp(scores - scores.max())

@@ -5,11 +5,12 @@ import dataclasses
 import json
 
 import again
+import jax
 import numpy as np
 import pytest
 import reported
 
-from mezzanine_jax import checkpoints, predict, progress, students
+from mezzanine_jax import checkpoints, lora, predict, progress, students
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models import load
 from mezzanine_jax.recipes import hf_llm_hiddenstate_order_distill as recipe
@@ -194,6 +195,56 @@ def test_its_predictions_again(finished, config, tmp_path):
   out, _ = finished
   again.check_same(
       out, predict.predict(out, again.write_test_part(config, tmp_path / "new.jsonl")))
+
+
+@pytest.mark.parametrize("student", [
+    "set", pytest.param("lora", marks=pytest.mark.slow)])
+def test_the_language_model_itself_as_the_student(config, tmp_path, student):
+  own = dataclasses.replace(
+      config, student=student, lora_rank=2, lora_steps=6, lora_eval_every=3, lora_batch_tokens=256,
+      lora_learning_rate=1e-2, lora_control=student == "lora")
+  results = recipe.run(own, tmp_path / "out")
+  block = results["student"]
+  assert len(block["history"]) == 3 and block["chosen_by"] == "validation"
+  assert 0 <= block["fidelity"] < 10 and ("shuffled_targets" in results["controls"]) == (
+      student == "lora")
+  if student == "set":
+    assert block["order_blind"]["views"] > 10 and block["order_blind"]["max_tv"] < 1e-5
+    assert block["gap"]["pairwise_tv"] == 0 < results["baseline"]["gap"]["pairwise_tv"]
+  adapters, alpha = lora.load_adapters(tmp_path / "out/student/adapters.safetensors")
+  saved, _ = checkpoints.load_student(tmp_path / "out/student")
+  jax.tree.map(np.testing.assert_array_equal, adapters, saved)
+  assert alpha == own.lora_alpha
+  again.check_same(tmp_path / "out", predict.predict(
+      tmp_path / "out", again.write_test_part(own, tmp_path / "new.jsonl")))
+  reported.check_run(tmp_path / "out")
+
+
+def test_a_set_without_training_is_the_models_own_reading(config, tmp_path):
+  own = dataclasses.replace(config, student="set", lora_steps=0)
+  block = recipe.run(own, tmp_path / "out")["student"]
+  assert block["chosen_by"] == "no training" and block["history"] == []
+  assert block["order_blind"]["max_tv"] < 1e-5 and 0 <= block["fidelity"] < 10
+
+
+def test_attention_over_sentences_as_the_student(config, tmp_path):
+  own = dataclasses.replace(config, student="attention", embed_mode="segments", embed_layer="1,-1",
+                            consistency_weight=0.5, temperature=2.0, student_views="canonical")
+  results = recipe.run(own, tmp_path / "out")
+  assert results["student"]["fidelity"] < 3
+  again.check_same(tmp_path / "out", predict.predict(
+      tmp_path / "out", again.write_test_part(own, tmp_path / "new.jsonl")))
+
+
+@pytest.mark.parametrize(("fields", "says"), [
+    ({"student": "attention"}, "needs the states of the prompt's segments, got embed_mode 'last'"),
+    ({"student": "lora", "lora_targets": "q,w"}, "there is no matrix 'w' to adapt"),
+])
+def test_students_that_cannot_be_are_refused_before_anything_is_written(
+    config, tmp_path, fields, says):
+  with pytest.raises(InputError, match=says):
+    recipe.run(dataclasses.replace(config, **fields), tmp_path / "out")
+  assert not (tmp_path / "out").exists()
 
 
 def test_options_that_change_places_are_refused(config, tmp_path):

@@ -1,0 +1,204 @@
+"""Students that are the language model itself with low-rank adapters: learned, scored, kept.
+
+`lora` reads a view as it stands. `set` reads the evidence as a set: its sentences do not see each
+other, and all have the middle positions (see `prompts.apart`), so that its answer cannot depend on
+their order; the adapters make up for what it does not see. Without training (`lora_steps` 0) it
+is the model's own reading of the set.
+"""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from mezzanine_jax import (
+    engine,
+    experiment,
+    finetune,
+    language,
+    lora,
+    predict,
+    preemption,
+    progress,
+    runs,
+    scoring,
+    students,
+    training,
+)
+from mezzanine_jax import store as store_lib
+from mezzanine_jax.base import Params
+from mezzanine_jax.errors import InputError
+from mezzanine_jax.models.load import LanguageModel
+
+NAMES = ("lora", "set")
+ROWS, FILE = "rows.zarr", "adapters.safetensors"  # in the student's folder
+_CHECKED = 32  # test examples of which a set is read in every order
+
+
+class Learned(NamedTuple):
+  """Adapters and what the model with them says.
+
+  Attributes:
+    found: see `finetune.Finetuned`.
+    log_probs: float32[R, C], on the rows of the test examples; the model's own elsewhere.
+    block: how the adapters were chosen, and what was checked, for the results.
+  """
+
+  found: finetune.Finetuned
+  log_probs: np.ndarray
+  block: dict[str, Any]
+
+
+def settings(config: Any) -> dict[str, Any]:
+  """What makes the model with adapters again, beside the adapters: for the student's meta.
+
+  Args:
+    config: has the fields of `settings.AdapterFields`.
+  """
+  return {"rank": config.lora_rank, "alpha": config.lora_alpha,
+          "targets": sorted({name.strip() for name in config.lora_targets.split(",")})}
+
+
+def check(config: Any, lm: LanguageModel) -> None:
+  """Whether the model can have such adapters.
+
+  Raises:
+    InputError: if not.
+  """
+  made = settings(config)
+  jax.eval_shape(lambda params: lora.init_adapters(
+      params, jax.random.key(0), rank=made["rank"], targets=made["targets"]), lm.params)
+
+
+def learn(
+    config: Any, asked: experiment.Asked, plan: language.Plan, log_probs: np.ndarray,
+    teacher_log_probs: np.ndarray, parts: tuple[np.ndarray, np.ndarray], folder: runs.Folder,
+    control: bool = False,
+) -> Learned:
+  """Trains adapters on the views of the training examples, and scores those of the test examples.
+
+  Examples that cannot move teach nothing: the model's one view is its teacher. Of a set all views
+  are the same, so that the canonical ones are learned from.
+
+  Args:
+    config: has the fields of `settings.AdapterFields` and `RunFields`, `student`, `student_views`,
+      a seed.
+    asked: the examples, with the model.
+    plan: their rows.
+    log_probs: float32[R, C], the model's own.
+    teacher_log_probs: float32[N, C].
+    parts: indices of the examples to learn from and of those that choose the step.
+    folder: the run's.
+    control: whether the examples' targets are shuffled.
+
+  Raises:
+    InputError: a setting out of range, no training example that can move, or a loss that is not
+      finite.
+  """
+  lm, made = asked.lm, settings(config)
+  movable = np.asarray(plan.views.orbit_size) > 1
+  train, valid = (part[movable[part]] for part in parts)
+  if not len(train) or not len(valid):
+    raise InputError("the adapters need examples that can move, to learn from and to choose the"
+                     f" step by, but there are {len(train)} and {len(valid)}: give a larger"
+                     " n_train, or another student")
+  where = folder.path / runs.STUDENT / ("control" if control else "")
+  block, title = (("controls.shuffled_targets", "training the control") if control
+                  else ("student", "training the adapters"))
+  # Views are drawn from keys folded from the seed with names; heads take 1, base models 2.
+  keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 3), 2)
+  if control:
+    order = np.asarray(jax.random.permutation(keys[1], len(train)))
+    teacher_log_probs = teacher_log_probs.copy()
+    teacher_log_probs[train] = teacher_log_probs[train[order]]
+  is_set = config.student == "set"
+  read = language.apart(plan, asked.symmetry) if is_set else plan
+  views = "canonical" if is_set else config.student_views
+  start = lora.init_adapters(lm.params, keys[0], rank=made["rank"], targets=made["targets"])
+  found = finetune.Finetuned(start, 0, (), "no training")
+  batch_fn = scoring.answers_only(
+      experiment.lm_batch_fn(config, lm, asked.symmetry, remat=True))
+  with preemption.deferred() as terminated, progress.bar(title, config.lora_steps) as advance:
+    found = found if not config.lora_steps else finetune.finetune(
+        read, batch_fn, lm.params, start,
+        finetune.targets(read, teacher_log_probs, train, views),
+        finetune.targets(read, teacher_log_probs, valid[: config.lora_valid], "canonical"),
+        alpha=made["alpha"], steps=config.lora_steps, batch_tokens=config.lora_batch_tokens,
+        learning_rate=config.lora_learning_rate, seed=config.seed,
+        eval_every=config.lora_eval_every, checkpoint_dir=where,
+        progress=training.logged(folder.tracker, block), advance=advance, stop=terminated)
+  if not control:
+    where.mkdir(parents=True, exist_ok=True)
+    lora.save_adapters(where / FILE, found.adapters, made["alpha"])
+  test = np.flatnonzero(asked.data.is_test)
+  block = training.history_block(found)
+  rows = plan.rows.canonical_row[test]
+  if is_set:  # one view stands for all; of some examples all are scored, to see that it does
+    checked = plan.rows.row[test[movable[test]][:_CHECKED]]
+    every = _score(config, asked, read, log_probs, found, where, control,
+                   np.concatenate([rows, checked.reshape(-1)]))
+    answer = every[plan.rows.canonical_row]
+    views = checked[checked >= 0]
+    apart = np.abs(np.exp(every[views]) - np.exp(answer[plan.rows.example[views]])).sum(1) / 2
+    block["order_blind"] = {"views": len(views), "max_tv": float(apart.max(initial=0.0))}
+    found_rows = np.where(asked.data.is_test[plan.rows.example][:, None],
+                          answer[plan.rows.example], log_probs)
+    return Learned(found, found_rows, block)
+  rows = np.concatenate([rows, plan.rows.row[test].reshape(-1)])
+  return Learned(found, _score(config, asked, read, log_probs, found, where, control, rows), block)
+
+
+def _score(
+    config: Any, asked: experiment.Asked, plan: language.Plan, log_probs: np.ndarray,
+    found: finetune.Finetuned, where: pathlib.Path, control: bool, rows: np.ndarray,
+) -> np.ndarray:
+  """`log_probs` with some rows by the model with adapters; kept, so that a stop loses none."""
+  rows = np.unique(rows[rows >= 0])
+  part = language.only_rows(plan, rows, config.batch_tokens, config.max_shapes)
+  batch_fn = scoring.answers_only(experiment.lm_batch_fn(config, asked.lm, asked.symmetry))
+  merged = jax.jit(lora.merge)(asked.lm.params, found.adapters, config.lora_alpha)
+  fingerprint = store_lib.fingerprint({
+      "scorer": language.SCORER_VERSION, "model": asked.lm.digest, "rows": language.digest(part),
+      "adapters": engine.digest(found.adapters), "alpha": config.lora_alpha,
+      "norm": config.choice_norm})
+  title = "scoring the control" if control else "scoring the student"
+  with preemption.deferred() as terminated, progress.bar(title, len(rows)) as advance:
+
+    def written(count: int) -> None:
+      advance(count)
+      if terminated():
+        raise preemption.Terminated
+
+    store, _ = language.score(
+        part, batch_fn, merged, where / ROWS, fingerprint,
+        ids=[e.id for e in asked.data.examples], progress=written)
+  log_probs = np.array(log_probs)
+  log_probs[rows] = store_lib.read(store, "log_probs")
+  return log_probs
+
+
+def load(params: Params, meta: Mapping[str, Any]) -> predict.Loaded:
+  """The student of a run, for `predict`.
+
+  Args:
+    params: the adapters.
+    meta: what stands beside them.
+
+  Raises:
+    InputError: if the two do not fit.
+  """
+  made = meta["settings"]
+  good = isinstance(made, dict) and isinstance(made.get("alpha"), float)
+  good = good and isinstance(params, dict) and made.get("targets") == sorted(params)
+  if not good or any(own["a"].shape[-1] != made.get("rank") for own in params.values()):
+    raise InputError("the student's adapters are not what its student.json says: the folder is"
+                     " damaged; train it again")
+
+  def apply(params: Params, inputs: students.Inputs) -> jax.Array:
+    del params  # they are in the model that gave the inputs
+    return inputs["log_probs"]
+
+  return predict.Loaded({}, apply, lambda model: lora.merge(model, params, made["alpha"]),
+                        apart=meta["name"] == "set")

@@ -1,0 +1,78 @@
+"""What a student minimises: how far its answers are from the teacher's, and from each other."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from mezzanine_jax.base import Array
+from mezzanine_jax.divergences import kl
+from mezzanine_jax.errors import InputError
+
+
+def distill_loss(
+  log_probs: Array, teacher_log_probs: Array, label: Array, hard_label_weight: float = 0.0,
+  temperature: float = 1.0,
+) -> tuple[Array, Array]:
+  """The loss of one view: `(1 - w) T² KL(p_T^(1/T) || q^(1/T)) - w log q[label]`.
+
+  The powers are normalised again; T² keeps the gradients' size (Hinton et al., Distilling the
+  Knowledge in a Neural Network, 2015). w is 0 without a label.
+
+  Args:
+    log_probs: float32[C], the student's.
+    teacher_log_probs: float32[C].
+    label: int32[], -1 where unknown.
+    hard_label_weight: w in [0, 1].
+    temperature: T > 0.
+
+  Returns:
+    (loss, KL at T = 1), float32[] in nats.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> half = jnp.log(jnp.array([0.5, 0.5]))
+    >>> loss, kl = distill_loss(half, half, jnp.array(1), hard_label_weight=1.0)
+    >>> round(float(loss), 4), float(kl)
+    (0.6931, 0.0)
+  """
+  to_teacher = soft = kl(teacher_log_probs, log_probs)
+  if temperature != 1:
+    soft = temperature**2 * kl(
+        *(jax.nn.log_softmax(a / temperature) for a in (teacher_log_probs, log_probs)))
+  if not hard_label_weight:
+    return soft, to_teacher
+  cross_entropy = -log_probs[jnp.maximum(label, 0)]
+  mixed = (1 - hard_label_weight) * soft + hard_label_weight * cross_entropy
+  return jnp.where(label >= 0, mixed, soft), to_teacher
+
+
+def disagreement(log_probs_BxC: Array) -> Array:
+  """How far views of one example are apart: the mean `(KL(q || q') + KL(q' || q)) / 2` of pairs.
+
+  Args:
+    log_probs_BxC: float32[B, C], a student's on views of which numbers 2i and 2i + 1 are of the
+      same example; B even.
+
+  Returns:
+    float32[], nats.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> float(disagreement(jnp.log(jnp.array([[0.5, 0.5], [0.5, 0.5]]))))
+    0.0
+  """
+  first, second = log_probs_BxC[::2], log_probs_BxC[1::2]
+  return (kl(first, second) + kl(second, first)).mean() / 2
+
+
+def check_objective(
+  hard_label_weight: float, temperature: float, consistency_weight: float
+) -> None:
+  """Raises for a weight or temperature out of range."""
+  if not 0 <= hard_label_weight <= 1:
+    raise InputError(f"hard_label_weight must be between 0 and 1, got {hard_label_weight}")
+  if not 0 < temperature < math.inf:
+    raise InputError(f"temperature must be > 0 and finite, got {temperature}")
+  if not 0 <= consistency_weight < math.inf:
+    raise InputError(f"consistency_weight must be >= 0 and finite, got {consistency_weight}")
