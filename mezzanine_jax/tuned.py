@@ -89,7 +89,8 @@ def _run(found: Mapping[str, Any]) -> str:
 
 
 def _range(within: Mapping[str, Any]) -> str:
-  """`baseline.accuracy in 0.6..0.95`."""
-  low, high = ("" if end is None or math.isinf(end) else f"{end:g}"
-               for end in (within["low"], within["high"]))
-  return f"{within['figure']} in {low}..{high}"
+  """`baseline.accuracy from 0.6 to 0.95`."""
+  ends = (("from", within["low"]), ("to", within["high"]))
+  # An open end is infinite, or null where it was read from a file.
+  shown = (f" {word} {end:g}" for word, end in ends if end is not None and math.isfinite(end))
+  return within["figure"] + "".join(shown)
