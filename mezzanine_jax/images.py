@@ -50,7 +50,7 @@ class Plan(NamedTuple):
 
 
 class Rendered(NamedTuple):
-  """float32[B, H * W * channels], the pixels of some views in [0, 1]."""
+  """float32[B, D], of some views: their pixels in [0, 1], or a frozen model's features."""
 
   features: Array
 
@@ -94,13 +94,26 @@ def only_rows(plan: Plan, which: np.ndarray, batch_views: int, max_shapes: int) 
   return plan._replace(rows=rows, batches=_batches(len(which), batch_views, max_shapes))
 
 
-def renderer(symmetry: Symmetry) -> Callable[[Params, Element, Array], Rendered]:
-  """`(params, elements, images) -> Rendered`, the function of a batch; it has no parameters."""
+def pixels(params: Params, images: Array) -> Array:
+  """float32[B, H * W * channels], images as they are."""
+  del params
+  return images.reshape(len(images), -1)
+
+
+def renderer(
+    symmetry: Symmetry, read: Callable[[Params, Array], Array] = pixels
+) -> Callable[[Params, Element, Array], Rendered]:
+  """`(params, elements, images) -> Rendered`, the function of a batch.
+
+  Args:
+    symmetry: the family.
+    read: `(params, views) -> features`, of float32[B, H, W, channels] with values in [0, 1]; the
+      pixels by default, which take no parameters.
+  """
 
   def render(params: Params, elements: Element, images: Array) -> Rendered:
-    del params
     seen = jax.vmap(symmetry.act)(elements, images.astype(jnp.float32) / 255)
-    return Rendered(seen.reshape(len(images), -1))
+    return Rendered(read(params, seen))
 
   return render
 
