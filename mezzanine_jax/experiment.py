@@ -23,6 +23,7 @@ from mezzanine_jax.errors import InputError
 from mezzanine_jax.settings import WorldFields
 from mezzanine_jax.symmetries import make_symmetry
 from mezzanine_jax.worlds import World, get_world, load_world
+from mezzanine_jax.worlds.world import stacked_labels
 
 if TYPE_CHECKING:  # what only experiments with text need is imported where they do
   from mezzanine_jax import images, language, scoring
@@ -39,7 +40,7 @@ class Data(NamedTuple):
     world: as it was loaded.
     examples: training and test examples.
     is_test: bool[N].
-    labels: int32[N], -1 where unknown.
+    labels: int32[N], -1 where unknown; float32[N, D] where they are real values.
     clusters: N names.
   """
 
@@ -129,7 +130,7 @@ def load_data(config: Any) -> Data:
       world,
       examples,
       np.arange(len(examples)) >= len(world.train),
-      np.array([-1 if e.label is None else e.label for e in examples], np.int32),
+      stacked_labels(examples),
       [e.cluster for e in examples],
   )
 
