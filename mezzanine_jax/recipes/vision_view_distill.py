@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from mezzanine_jax import (
+    arrays,
     asking,
     base_distill,
     experiment,
@@ -96,17 +97,17 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   student, settings = _model(config, config.student, asked)
   halves = base_distill.halves(config, data)
   with progress.bar("drawing the views"):
-    plan = images.plan(asked.prepared, asked.symmetry, batch_views=config.batch_views,
+    plan = arrays.plan(asked.prepared, asked.symmetry, batch_views=config.batch_views,
                        **experiment.drawn(config, data))
   fingerprint = runs.fingerprint(
-      NAME, config, data=data.world.digests, rows=images.digest(plan), choices=num_choices)
+      NAME, config, data=data.world.digests, rows=arrays.digest(plan), choices=num_choices)
   rows_fingerprint = store_lib.fingerprint({
-      "renderer": images.RENDERER_VERSION, "rows": images.digest(plan), "symmetry": config.symmetry,
+      "renderer": arrays.RENDERER_VERSION, "rows": arrays.digest(plan), "symmetry": config.symmetry,
   })
   folder = runs.begin(folder, fingerprint, {runs.STORE: rows_fingerprint})
   filled = experiment.fill(
       folder, plan, images.renderer(asked.symmetry), {}, [e.id for e in data.examples],
-      kind=images)
+      kind=arrays)
 
   def shown(beliefs, test):
     return {"examples": moved.examples(
@@ -115,7 +116,7 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   def draw(results, beliefs, features, test):
     image_figures.worst_moved(
         results, beliefs, features, plan.rows.canonical_row[test], plan.rows.row[test],
-        data.labels[test], asked.prepared.images.shape[1:], folder.path / VIEWS_PICTURE)
+        data.labels[test], asked.prepared.xs.shape[1:], folder.path / VIEWS_PICTURE)
 
   task = base_distill.Task(
       NAME, WHO, asked, plan, filled, base=base, student=student,
@@ -142,7 +143,7 @@ def _ask(config: Config) -> experiment.Asked:
   if world.num_labels < 2:
     raise InputError(f"a classifier needs two labels or more, the data has {world.num_labels}")
   prepared = images.prepare(data.examples)
-  symmetry.identity(prepared.images[0])  # whether it can act on such images
+  symmetry.identity(prepared.xs[0])  # whether it can act on such images
   names = [*world.label_names] or [str(label) for label in range(world.num_labels)]
   return experiment.Asked(data, None, symmetry, asking.Asking(None, None, names), prepared)
 
@@ -151,13 +152,13 @@ def _model(
     config: Config, name: str, asked: experiment.Asked
 ) -> tuple[students.Student, dict[str, Any]]:
   """A model of a name, and its settings."""
-  given = dataclasses.asdict(config) | {"shape": list(asked.prepared.images.shape[1:])}
+  given = dataclasses.asdict(config) | {"shape": list(asked.prepared.xs.shape[1:])}
   settings = arguments_of(_STUDENTS[name], given)
   return students.make_student(
       name, factories=_STUDENTS, num_choices=len(asked.choices), **settings), settings
 
 
-def _texts(config: Config, plan: images.Plan, rows: np.ndarray) -> list[str]:
+def _texts(config: Config, plan: arrays.Plan, rows: np.ndarray) -> list[str]:
   """What the views of some rows do, in words."""
   out = []
   for row in rows:
