@@ -4,7 +4,7 @@ import functools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mezzanine_jax import checkpoints, preemption
+from mezzanine_jax import checkpoints, preemption, targets
 from mezzanine_jax.base import Array, Params
 from mezzanine_jax.distill_data import Batch, DistillData, compact, draw_batch, table
-from mezzanine_jax.divergences import kl
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.students import Inputs, Student, predict_rows
+from mezzanine_jax.targets import BELIEFS, TARGETS
 
 
 class TrainState(NamedTuple):
@@ -48,7 +48,10 @@ class Distiller(NamedTuple):
 
 
 class Point(NamedTuple):
-  """One evaluation: after how many steps, mean training loss since the last one, validation KL."""
+  """One evaluation: after how many steps, mean training loss since the last one, validation KL.
+
+  Of real values, loss and `valid_kl` are squared distances.
+  """
 
   step: int
   train_loss: float | None
@@ -72,7 +75,8 @@ class TrainResult(NamedTuple):
 
 
 def distill_loss(
-  log_probs: Array, teacher_log_probs: Array, label: Array, hard_label_weight: float = 0.0
+  log_probs: Array, teacher_log_probs: Array, label: Array, hard_label_weight: float = 0.0,
+  target: str = BELIEFS,
 ) -> tuple[Array, Array]:
   """The loss of one view: `(1 - w) KL(p_T || q) - w log q[label]`, with w = 0 without a label.
 
@@ -81,6 +85,7 @@ def distill_loss(
     teacher_log_probs: float32[C].
     label: int32[], -1 where unknown.
     hard_label_weight: w in [0, 1].
+    target: what the predictions are; of real values, the squared distance stands for the KL.
 
   Returns:
     (loss, KL), float32[] in nats.
@@ -92,7 +97,7 @@ def distill_loss(
     >>> round(float(loss), 4), float(kl)
     (0.6931, 0.0)
   """
-  to_teacher = kl(teacher_log_probs, log_probs)
+  to_teacher = TARGETS[target].distance(teacher_log_probs, log_probs)
   if not hard_label_weight:
     return to_teacher, to_teacher
   cross_entropy = -log_probs[jnp.maximum(label, 0)]
@@ -105,6 +110,7 @@ def distiller(
   optimizer: optax.GradientTransformation,
   *,
   hard_label_weight: float = 0.0,
+  target: str = BELIEFS,
 ) -> Distiller:
   """Minimises the mean `distill_loss` over a batch of views.
 
@@ -114,6 +120,7 @@ def distiller(
     student: what is trained.
     optimizer: any optax transformation.
     hard_label_weight: share of the labels' cross-entropy in the loss, in [0, 1].
+    target: what the predictions are, one of `targets.TARGETS`.
 
   Returns:
     The two functions; jit and scan them at will.
@@ -131,7 +138,8 @@ def distiller(
   def loss_fn(trained: Params, fixed: Params, batch: Batch) -> tuple[Array, Array]:
     params = {**fixed, "params": trained}
     log_probs = jax.vmap(student.apply, (None, 0))(params, batch.inputs)
-    loss = functools.partial(distill_loss, hard_label_weight=hard_label_weight)
+    loss = functools.partial(
+      distill_loss, hard_label_weight=hard_label_weight, target=target)
     loss, to_teacher = jax.vmap(loss)(log_probs, batch.teacher_log_probs, batch.labels)
     return loss.mean(), to_teacher.mean()
 
@@ -147,7 +155,8 @@ def distiller(
 
 
 def mean_kl(
-  apply: Callable[[Params, Inputs], Array], params: Params, data: DistillData
+  apply: Callable[[Params, Inputs], Array], params: Params, data: DistillData,
+  target: str = BELIEFS,
 ) -> Array:
   """`E_example E_view KL(p_T || q(view))` over all views by weight, float32[] in nats.
 
@@ -155,12 +164,13 @@ def mean_kl(
     apply: `Student.apply`.
     params: the student's.
     data: the examples, as jax arrays.
+    target: see `distill_loss`.
 
   Returns:
     The mean; 0 for a student that gives the teacher's answer on every view.
   """
   log_probs_RxC = predict_rows(apply, params, table(data))
-  kl_NxK = kl(data.teacher_log_probs[:, None], log_probs_RxC[data.row])
+  kl_NxK = TARGETS[target].distance(data.teacher_log_probs[:, None], log_probs_RxC[data.row])
   weight_NxK = jnp.exp(data.log_weights)
   return jnp.sum(jnp.where(weight_NxK > 0, weight_NxK * kl_NxK, 0.0)) / data.row.shape[0]
 
@@ -198,6 +208,7 @@ def train(
   weight_decay: float = 1e-2,
   hard_label_weight: float = 0.0,
   eval_every: int = 50,
+  target: str = BELIEFS,
   checkpoint_dir: str | None = None,
   checkpoint_seconds: float = 10.0,
   resume: bool = True,
@@ -221,6 +232,7 @@ def train(
     weight_decay: see there.
     hard_label_weight: see `distill_loss`. The step is chosen by KL to the teacher in any case.
     eval_every: steps between two evaluations.
+    target: what the predictions are, one of `targets.TARGETS`.
     checkpoint_dir: where `last/` (while training) and `best/` (at the end) go; None: nowhere.
     checkpoint_seconds: least time between two writes of `last`; does not change the result.
     resume: go on from `last/` where there is one; False: start over.
@@ -235,17 +247,18 @@ def train(
       `checkpoint_dir` that holds another training.
     Terminated: once `stop` says so.
   """
-  plan = _Plan(steps, batch_size, learning_rate, weight_decay, hard_label_weight, eval_every)
+  plan = _Plan(
+    steps, batch_size, learning_rate, weight_decay, hard_label_weight, eval_every, target)
   _check_plan(plan)
-  data = compact(data_train, "training")
+  data = compact(data_train, "training", target)
   valid = None
   if data_valid is not None and len(data_valid.row):
-    valid = compact(data_valid, "validation")
+    valid = compact(data_valid, "validation", target)
   if hard_label_weight and (data.labels < 0).all():
     raise InputError("hard_label_weight > 0 needs labels, but no training example has one")
 
   init_key, draw_key = jax.random.split(key)
-  one_view = {name: array[0] for name, array in table(data).items()}
+  one_view = jax.tree.map(lambda array: array[0], table(data))
   loop = _start(init_key, one_view, student=student, plan=plan)
   if checkpoint_dir is not None:
     inputs = (jax.random.key_data(draw_key), loop.state.params, data, valid)
@@ -287,6 +300,7 @@ class _Plan:
   weight_decay: float
   hard_label_weight: float
   eval_every: int
+  target: str = field(default=BELIEFS, repr=False)  # data of beliefs are never data of values
 
 
 class _Loop(NamedTuple):
@@ -305,6 +319,10 @@ def _check_plan(plan: _Plan) -> None:
   """Raises for a setting that makes no sense."""
   counts = {name: getattr(plan, name) for name in ("steps", "batch_size", "eval_every")}
   check_optimization(plan.learning_rate, plan.weight_decay, **counts)
+  if plan.target not in TARGETS:
+    raise InputError(f"target must be one of {', '.join(TARGETS)}, got {plan.target!r}")
+  if plan.target == targets.VALUES and plan.hard_label_weight:
+    raise InputError("hard_label_weight > 0 needs choices, but the targets are real values")
   if not 0 <= plan.hard_label_weight <= 1:
     raise InputError(f"hard_label_weight must be between 0 and 1, got {plan.hard_label_weight}")
 
@@ -323,7 +341,8 @@ def check_optimization(learning_rate: float, weight_decay: float, **counts: int)
 def _distiller(student: Student, plan: _Plan) -> Distiller:
   """The distiller of a plan."""
   optimizer = warmup_cosine_adamw(plan.learning_rate, plan.steps, plan.weight_decay)
-  return distiller(student, optimizer, hard_label_weight=plan.hard_label_weight)
+  return distiller(
+    student, optimizer, hard_label_weight=plan.hard_label_weight, target=plan.target)
 
 
 @functools.partial(jax.jit, static_argnames=("student", "plan"))
@@ -358,16 +377,19 @@ def _advance(
     return state, total + info.loss
 
   state, total = jax.lax.fori_loop(0, length, body, (loop.state, jnp.float32(0)))
-  return _evaluate(loop._replace(state=state), total / jnp.maximum(length, 1), valid, apply)
+  loss = total / jnp.maximum(length, 1)
+  return _evaluate(loop._replace(state=state), loss, valid, apply, plan.target)
 
 
-def _evaluate(loop: _Loop, loss: Array, valid: DistillData | None, apply: Callable) -> _Loop:
+def _evaluate(
+  loop: _Loop, loss: Array, valid: DistillData | None, apply: Callable, target: str
+) -> _Loop:
   """Records the training loss and the validation KL; keeps the params if they are the best."""
   state = loop.state
   if valid is None:
     valid_kl, better = jnp.float32(0), jnp.array(True)
   else:
-    valid_kl = mean_kl(apply, state.params, valid)
+    valid_kl = mean_kl(apply, state.params, valid, target)
     better = valid_kl < loop.best_kl
   return _Loop(
     state=state,

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from mezzanine_jax import (
+    arrays,
     asking,
     base_distill,
     experiment,
@@ -109,19 +110,19 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   read = _reader(config, asked)
   halves = base_distill.halves(config, data)
   with progress.bar("drawing the views"):
-    plan = images.plan(asked.prepared, asked.symmetry, batch_views=read.batch_views,
+    plan = arrays.plan(asked.prepared, asked.symmetry, batch_views=read.batch_views,
                        **experiment.drawn(config, data))
   fingerprint = runs.fingerprint(
-      NAME, config, data=data.world.digests, rows=images.digest(plan), choices=num_choices,
+      NAME, config, data=data.world.digests, rows=arrays.digest(plan), choices=num_choices,
       **read.facts)
   rows_fingerprint = store_lib.fingerprint({
-      "renderer": images.RENDERER_VERSION, "rows": images.digest(plan), "symmetry": config.symmetry,
+      "renderer": arrays.RENDERER_VERSION, "rows": arrays.digest(plan), "symmetry": config.symmetry,
       **read.facts,
   })
   folder = runs.begin(folder, fingerprint, {runs.STORE: rows_fingerprint})
   filled = experiment.fill(
       folder, plan, images.renderer(asked.symmetry, read.read), read.params,
-      [e.id for e in data.examples], kind=images)
+      [e.id for e in data.examples], kind=arrays)
   facts = read.facts
   del read  # training needs the room that the weights take
 
@@ -130,9 +131,10 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
         asked, plan, beliefs, test, config.n_examples, lambda rows: _texts(config, plan, rows))}
 
   def draw(results, beliefs, features, test):
+    del features  # those of a frozen model are no picture
     image_figures.worst_moved(
-        results, beliefs, features, plan.rows.canonical_row[test], plan.rows.row[test],
-        data.labels[test], asked.prepared.images.shape[1:], folder.path / VIEWS_PICTURE)
+        results, beliefs, images.looker(plan, asked.symmetry), plan.rows.canonical_row[test],
+        plan.rows.row[test], data.labels[test], folder.path / VIEWS_PICTURE)
 
   task = base_distill.Task(
       NAME, WHO, asked, plan, filled, base=base, student=student,
@@ -159,7 +161,7 @@ def _ask(config: Config) -> experiment.Asked:
   if world.num_labels < 2:
     raise InputError(f"a classifier needs two labels or more, the data has {world.num_labels}")
   prepared = images.prepare(data.examples)
-  symmetry.identity(prepared.images[0])  # whether it can act on such images
+  symmetry.identity(prepared.xs[0])  # whether it can act on such images
   names = [*world.label_names] or [str(label) for label in range(world.num_labels)]
   return experiment.Asked(data, None, symmetry, asking.Asking(None, None, names), prepared)
 
@@ -168,13 +170,13 @@ class _Reader(NamedTuple):
   """What features of views are read from: pixels, or a frozen model.
 
   Attributes:
-    read: see `images.renderer`.
+    read: see `images.renderer`; None for the pixels.
     params: what it takes.
     facts: what changes its numbers; nothing where it gives the pixels.
     batch_views: views at once.
   """
 
-  read: Callable[..., Any]
+  read: Callable[..., Any] | None
   params: Any
   facts: dict[str, Any]
   batch_views: int
@@ -183,7 +185,7 @@ class _Reader(NamedTuple):
 def _reader(config: Config, asked: experiment.Asked) -> _Reader:
   """What the base model and the student read."""
   if config.model_name is None:
-    return _Reader(images.pixels, {}, {}, config.batch_views)
+    return _Reader(None, {}, {}, config.batch_views)
   for field in ("base", "student"):
     if getattr(config, field) in IMAGE_STUDENTS:
       raise InputError(
@@ -194,7 +196,7 @@ def _reader(config: Config, asked: experiment.Asked) -> _Reader:
   with progress.bar("loading the model"):
     model = vision.load_vision(config.model_name, config.dtype, config.model_size)
   read = vision.encoder(model, layer=config.layer, pooling=config.pool)
-  jax.eval_shape(read, model.params, asked.prepared.images[:1].astype(np.float32))  # its channels
+  jax.eval_shape(read, model.params, asked.prepared.xs[:1].astype(np.float32))  # its channels
   facts = {"model_digest": model.digest, "features": [config.layer, config.pool]}
   most = max(_TOKENS // model.config.max_positions, 1)
   return _Reader(read, model.params, facts, min(config.batch_views, most))
@@ -204,13 +206,13 @@ def _model(
     config: Config, name: str, asked: experiment.Asked
 ) -> tuple[students.Student, dict[str, Any]]:
   """A model of a name, and its settings."""
-  given = dataclasses.asdict(config) | {"shape": list(asked.prepared.images.shape[1:])}
+  given = dataclasses.asdict(config) | {"shape": list(asked.prepared.xs.shape[1:])}
   settings = arguments_of(_STUDENTS[name], given)
   return students.make_student(
       name, factories=_STUDENTS, num_choices=len(asked.choices), **settings), settings
 
 
-def _texts(config: Config, plan: images.Plan, rows: np.ndarray) -> list[str]:
+def _texts(config: Config, plan: arrays.Plan, rows: np.ndarray) -> list[str]:
   """What the views of some rows do, in words."""
   out = []
   for row in rows:
