@@ -54,6 +54,19 @@ def test_batches_do_not_change_rows_and_nothing_is_run_twice(tmp_path):
   np.testing.assert_allclose(twice.values.features, first[twice.rows], atol=1e-6)
 
 
+def test_what_a_picture_shows_is_what_a_frozen_model_reads():
+  plan = made(view())
+  look = images.looker(plan, view())
+  row = int(plan.rows.row[2, 3])
+  element, image = jax.tree.map(lambda a: a[2, 3], plan.views.elements), EXAMPLES[2].x["image"]
+  expected = view().act(element, image.astype(np.float32) / 255)
+  np.testing.assert_allclose(look(row), expected, atol=1e-5)
+  doubled = images.renderer(view(), lambda params, views: params * views.sum((1, 2)))
+  elements = jax.tree.map(lambda a: a[2, 3:5], plan.views.elements)
+  found = doubled(2.0, elements, np.stack([image, image])).features
+  np.testing.assert_allclose(found[0], 2 * expected.sum((0, 1)), rtol=1e-5)
+
+
 def test_examples_without_images_are_refused():
   with pytest.raises(InputError, match="the data has no images"):
     images.prepare([Example("a", {"text": "no"}, 0, "c")])
