@@ -19,7 +19,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["mezzanine_jax", "mezzanine_jax.*"]),
-    package_data={"mezzanine_jax": ["pages/*"]},
+    package_data={"mezzanine_jax": ["pages/*", "skeleton/*"]},
     python_requires=">=3.11",
     install_requires=[
         "datasets",

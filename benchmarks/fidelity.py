@@ -26,6 +26,7 @@ import numpy as np
 
 from mezzanine_jax import (
     adapters,
+    checks,
     clustered,
     config,
     distill,
@@ -257,12 +258,12 @@ def row(
       "student": name, "seeds": len(beliefs), "seconds": seconds,
       "fidelity": max(squared.value, 0) ** 0.5,
       "fidelity_interval": np.sqrt(np.maximum(
-          evaluation.interval(squared, names[movable]), 0)).tolist(),
+          checks.interval(squared, names[movable]), 0)).tolist(),
       "tv_to_teacher": float(mean("tv_to_teacher")[movable].mean()),
       "pairwise_tv": float(mean("pairwise_tv")[movable].mean()),
-      "gap_ratio": gap.value, "gap_ratio_interval": evaluation.interval(gap, names[movable]),
+      "gap_ratio": gap.value, "gap_ratio_interval": checks.interval(gap, names[movable]),
       "accuracy_difference": accuracy.value,
-      "accuracy_difference_interval": evaluation.interval(accuracy, names[known]),
+      "accuracy_difference_interval": checks.interval(accuracy, names[known]),
   }
 
 

@@ -28,14 +28,15 @@ class Example(NamedTuple):
   Attributes:
     id: stable name of the example; PRNG keys are folded in from it.
     x: the input, any pytree of arrays (a mapping of strings before it is tokenized).
-    label: index of the right choice, a real value, or None where it is unknown.
+    label: index of the right choice, a real value or an array of them, or None where it is
+      unknown.
     cluster: what may neither be split between parts of the data nor be counted as
       independent (two questions about one passage share its name).
   """
 
   id: str
   x: X
-  label: int | float | None
+  label: int | float | Array | None
   cluster: str
 
 

@@ -1,5 +1,7 @@
 """What every recipe does whose base model is trained here, on labels of half of the data.
 
+Labels are choices, or arrays of exact values: `Task.measures` says which.
+
 1. The base model learns the labels of one half of the training examples, from the canonical view.
 2. The teacher is its mean belief over the views, on the other half; a student learns it. No
    example is taught by a model that was trained on it.
@@ -27,10 +29,13 @@ from mezzanine_jax import (
     report,
     runs,
     students,
+    targets,
     training,
+    value_figures,
 )
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax import store as store_lib
+from mezzanine_jax.base import AlignFn, Array, Params
 from mezzanine_jax.errors import InputError
 
 STUDENT_VIEWS = ("canonical", "all")
@@ -56,6 +61,10 @@ class Task(NamedTuple):
       test examples, whose numbers are `test`.
     base_meta: the same of the base model, with its name; None: it is not kept.
     draw: `(results, beliefs, features, test)` draws pictures of the recipe's own.
+    measures: of the kind of predictions.
+    align: of the symmetry, on predictions float[C]; None where they are invariant.
+    more: `(models) -> blocks` more of the results, from the trained models `baseline` and
+      `student`, each `features[D] -> prediction[C]` of one view, which is not aligned.
   """
 
   recipe: str
@@ -70,6 +79,9 @@ class Task(NamedTuple):
   shown: Callable[[evaluation.Beliefs, np.ndarray], dict[str, Any]]
   base_meta: dict[str, Any] | None = None
   draw: Callable[..., None] = lambda results, beliefs, features, test: None
+  measures: comparison.Measures = comparison.BELIEFS
+  align: AlignFn | None = None
+  more: Callable[..., dict[str, Any]] = lambda models: {}
 
 
 def halves(config: Any, data: experiment.Data) -> tuple[np.ndarray, np.ndarray]:
@@ -85,7 +97,8 @@ def halves(config: Any, data: experiment.Data) -> tuple[np.ndarray, np.ndarray]:
   train = np.flatnonzero(~data.is_test)
   halves = data_lib.split_by_cluster([data.clusters[n] for n in train], 0.5, config.seed)
   base, other = (train[half] for half in halves)
-  base = base[data.labels[base] >= 0]
+  if data.labels.ndim == 1:
+    base = base[data.labels[base] >= 0]
   for half in (base, other):
     if len({data.clusters[n] for n in half}) < 2:
       raise InputError(
@@ -113,14 +126,16 @@ def run(
     What `results.json` holds.
   """
   data, plan, filled = task.asked.data, task.plan, task.filled
-  num_choices = len(task.asked.choices)
+  measures, real = task.measures, task.measures.target == targets.VALUES
+  num_choices = data.labels.shape[1] if real else len(task.asked.choices)
   features = store_lib.read(filled.store, "features")
   base, inputs_of = _base(config, folder, task, features, num_choices, halves[0])
-  answer = lambda features: np.asarray(
-      students.predict_rows(task.base.apply, base.params, inputs_of(features)))
-  base_rows = answer(features)
-  noise_floor = noise.noise_block(
-      base_rows[filled.again.rows], answer(filled.again.values.features))
+  answer = lambda features, rows: np.asarray(students.predict_rows(
+      _aligned(task, task.base).apply, base.params, inputs_of(features, rows)))
+  base_rows = answer(features, np.arange(len(features)))
+  again = filled.again.rows
+  noise_floor = (noise.values_block if real else noise.noise_block)(
+      base_rows[again], answer(filled.again.values.features, again))
   beliefs = evaluation.gather(base_rows, *filled.index)
 
   all_views = config.student_views == "all"
@@ -129,12 +144,13 @@ def run(
       log_probs=base_rows,
       row=plan.rows.row if all_views else plan.rows.canonical_row[:, None],
       log_weights=plan.views.log_weights if all_views else np.zeros((len(data.labels), 1), "f4"),
-      teacher_log_probs=np.asarray(evaluation.teacher(beliefs)),
-      labels=data.labels,
+      teacher_log_probs=np.asarray(measures.teacher(beliefs)),
+      labels=_choices(data),
+      elements=None if task.align is None else plan.rows.elements,
   )
   rows, parts = _part(config, rows, data, halves[1])
   trained = training.train_with_controls(
-      task.student, rows, parts, config, folder)
+      _aligned(task, task.student), rows, parts, config, folder, measures.target)
   sizes = {"num_choices": num_choices, "feature_size": features.shape[1],
            "config": dataclasses.asdict(config)}
   if task.base_meta is not None:
@@ -143,7 +159,7 @@ def run(
   checkpoints.save_student(
       folder.path / runs.STUDENT, trained.result.params,
       {"name": config.student, **task.meta, **sizes})
-  inputs = {"features": jnp.asarray(features), "log_probs": jnp.asarray(base_rows)}
+  inputs = data_lib.table(jax.tree.map(jnp.asarray, rows))
 
   test = np.flatnonzero(data.is_test)
   labels, clusters = data.labels[test], [data.clusters[n] for n in test]
@@ -154,7 +170,8 @@ def run(
   }
   hidden = features if task.embed is None else np.asarray(
       students.predict_rows(task.embed, base.params, inputs))
-  blocks = comparison.student_blocks(base_test, models, labels, clusters, config.seed, task.who)
+  blocks = comparison.student_blocks(
+      base_test, models, labels, clusters, config.seed, task.who, measures)
   blocks["baseline"] |= comparison.representation_block(
       hidden, *(a[test] for a in filled.index[1:]), clusters)
   blocks["baseline"] |= {"best_step": base.best_step, "chosen_by": base.chosen_by}
@@ -162,7 +179,10 @@ def run(
   results = report.header(task.recipe, config) | blocks | {
       **task.shown(base_test, test),
       "noise_floor": noise_floor,
-      "by_movability": comparison.movability_blocks(base_test, models, labels, clusters),
+      **({} if real else {"by_movability": comparison.movability_blocks(
+          base_test, models, labels, clusters)}),
+      **task.more({"baseline": _one_view(task.base, base.params),
+                   "student": _one_view(task.student, trained.result.params)}),
       "data": experiment.data_block(task.asked, plan) | {
           "base_examples": len(halves[0]), "distill_examples": len(halves[1])},
       "cost": filled.cost | {
@@ -170,8 +190,12 @@ def run(
       },
   }
   predictions.write(folder.path / runs.PREDICTIONS, [data.examples[n] for n in test],
-                    {"baseline": base_test, **models})
-  report.diagnostics(results, base_test, folder.path / runs.DIAGNOSTICS)
+                    {"baseline": base_test, **models}, measures)
+  if real:
+    value_figures.diagnostics(results, models | {"baseline": base_test}, labels,
+                              folder.path / runs.DIAGNOSTICS)
+  else:
+    report.diagnostics(results, base_test, folder.path / runs.DIAGNOSTICS)
   task.draw(results, base_test, features, test)
   return runs.finish(folder, results)
 
@@ -189,26 +213,53 @@ def _part(
 def _base(
     config: Any, folder: runs.Folder, task: Task, features: np.ndarray, num_choices: int,
     which: np.ndarray,
-) -> tuple[distill.TrainResult, Callable[[np.ndarray], students.Inputs]]:
+) -> tuple[distill.TrainResult, Callable[[np.ndarray, np.ndarray], students.Inputs]]:
   """The base model, trained on labels from canonical views, and what makes features its inputs."""
   data = task.asked.data
-  uniform = np.full((len(features), num_choices), -np.log(num_choices), np.float32)
-  with np.errstate(divide="ignore"):  # KL from a label that is certain is its cross-entropy
-    certain = np.log(np.eye(num_choices, dtype=np.float32))[np.maximum(data.labels, 0)]
+  elements = None if task.align is None else task.plan.rows.elements
+  if task.measures.target == targets.VALUES:
+    ignorant, certain = 0.0, data.labels
+  else:
+    ignorant = -np.log(num_choices)
+    with np.errstate(divide="ignore"):  # KL from a label that is certain is its cross-entropy
+      certain = np.log(np.eye(num_choices, dtype=np.float32))[np.maximum(data.labels, 0)]
+  uniform = np.full((len(features), num_choices), ignorant, np.float32)
   rows = data_lib.DistillData(
       features, uniform, task.plan.rows.canonical_row[:, None],
-      np.zeros((len(data.labels), 1), np.float32), certain, data.labels,
+      np.zeros((len(data.labels), 1), np.float32), certain, _choices(data), elements=elements,
   )
   rows, parts = _part(config, rows, data, which)
   model = students.standardize(
-      task.base, *data_lib.feature_moments(data_lib.select(rows, parts[0])))
+      _aligned(task, task.base), *data_lib.feature_moments(data_lib.select(rows, parts[0])))
   # Views are drawn from keys folded from the seed with names, the student's from 1.
   key = jax.random.fold_in(jax.random.key(config.seed), 2)
   result = training.train(model, rows, parts, config, key, f"training the {task.who}",
                           training.logged(folder.tracker, "baseline"),
-                          folder.path / runs.STUDENT / BASE)
+                          folder.path / runs.STUDENT / BASE, task.measures.target)
 
-  def inputs_of(features: np.ndarray) -> students.Inputs:
-    return {"features": jnp.asarray(features), "log_probs": jnp.asarray(uniform[: len(features)])}
+  def inputs_of(features: np.ndarray, which: np.ndarray) -> students.Inputs:
+    known = {"features": features, "log_probs": uniform[which]}
+    if elements is not None:
+      known["element"] = jax.tree.map(lambda a: a[which], elements)
+    return jax.tree.map(jnp.asarray, known)
 
   return result, inputs_of
+
+
+def _aligned(task: Task, model: students.Student) -> students.Student:
+  """The model, its answers turned back where the symmetry turns them."""
+  return model if task.align is None else students.aligned(model, task.align)
+
+
+def _choices(data: experiment.Data) -> np.ndarray:
+  """int32[N], the labels that are choices; -1 where they are real values."""
+  return data.labels if data.labels.ndim == 1 else np.full(len(data.labels), -1, np.int32)
+
+
+def _one_view(model: students.Student, params: Params) -> Callable[[Array], Array]:
+  """`features[D] -> prediction[C]` of a trained model on one view, as it sees it."""
+
+  def predict(features: Array) -> Array:
+    return model.apply(params, {"features": features})
+
+  return predict

@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status.
 
   2 for bad input or a disk that takes nothing, 130 when interrupted, 143 when terminated, 1 from
-  `cache verify` that found damage.
+  `cache verify` that found damage or `tune` that found no setting within range.
   """
   argv = list(sys.argv[1:] if argv is None else argv)
   try:
@@ -58,6 +58,15 @@ def _run(argv: list[str]) -> int:
   commands.add_parser(
       "run", add_help=False, help="run, continue or show an experiment (run RECIPE --help)"
   )
+  commands.add_parser(
+      "tune", add_help=False, help="search settings of a recipe for a large effect (tune --help)")
+  new = commands.add_parser("new", help="write the skeleton of a package with a recipe of your own")
+  made = new.add_subparsers(dest="what", required=True, metavar="WHAT").add_parser(
+      "recipe", help="a package with a recipe, a configuration and a test",
+      description="Writes the folder NAME: a package with a small recipe that runs, its"
+      " configuration and its test, to be changed into your own.")
+  made.add_argument("name", metavar="NAME", help="of the recipe and of its package")
+  made.add_argument("--to", metavar="DIR", default=".", help="where it goes (default: here)")
   shown = commands.add_parser(
       "report", help="a page, or a model card, of finished runs",
       description="Writes report.html from the folder of a finished run, or of several side by"
@@ -92,6 +101,10 @@ def _run(argv: list[str]) -> int:
   # The fields of `run` depend on its recipe, so that it parses its own arguments.
   if argv[:1] == ["run"]:
     return _run_recipe(argv[1:])
+  if argv[:1] == ["tune"]:
+    from mezzanine_jax import tune_command
+
+    return tune_command.main(argv[1:])
   arguments, rest = parser.parse_known_args(argv)
   if arguments.command == "predict":
     return _predict(arguments, _fields(rest))
@@ -99,6 +112,8 @@ def _run(argv: list[str]) -> int:
     parser.error(f"unrecognized arguments: {' '.join(rest)}")
   if arguments.command == "cache":
     return _cache(arguments)
+  if arguments.command == "new":
+    return _new(arguments)
   return _report(arguments) if arguments.command == "report" else _list()
 
 
@@ -107,7 +122,7 @@ def _predict(arguments: argparse.Namespace, fields: dict[str, str]) -> int:
   from mezzanine_jax import compile_cache, predict, predicted
 
   predicted.check_out(arguments.out, arguments.data, arguments.overwrite)
-  _quiet()
+  quiet()
   compile_cache.enable()
   made = predict.predict(arguments.student, arguments.data, **fields)
   shown = sys.stdout
@@ -186,27 +201,14 @@ def _run_recipe(argv: list[str]) -> int:
   first.add_argument("--config", metavar="FILE", help="Python file with get_config()")
   first.add_argument("--out", metavar="DIR", help="folder of the run (default: out/RECIPE)")
   first.add_argument("--show", metavar="N", help="print N test examples with their views, and stop")
-  # A recipe comes first or not at all: the value of a field is never taken for one.
-  named = argv[:1] if argv and not argv[0].startswith("-") else []
-  known, rest = first.parse_known_args(argv[len(named) :])
-  recipe = named[0] if named else None
-  from_file = config_lib.read_file(known.config) if known.config else {}
-  recipe = recipe or from_file.pop("recipe", None)
-  if recipe is None:
-    if {"-h", "--help"} & set(rest):
-      first.print_help()
-      return 0
-    known = ", ".join(recipe_names())
-    raise InputError(f"name a recipe or a --config that names one; recipes: {known}")
-  from_file.pop("recipe", None)
-  module = get_recipe(recipe)
-  if {"-h", "--help"} & set(rest):
-    _parser(first, recipe, module).print_help()
+  named = recipe_of(first, argv)
+  if named is None:
     return 0
-  flags = _fields(rest)
+  known, recipe, from_file, flags = named
+  module = get_recipe(recipe)
   config = config_lib.resolve(module.Config, from_file, flags)
   out = known.out or os.path.join("out", recipe)
-  _quiet()
+  quiet()
   if known.show is not None:
     return _show(recipe, module, config, known.show)
 
@@ -218,6 +220,40 @@ def _run_recipe(argv: list[str]) -> int:
   if finished:
     print("This run had finished before; its results again:")
   getattr(module, "show", report.show)(results, out)
+  return 0
+
+
+def recipe_of(
+    first: argparse.ArgumentParser, argv: list[str]
+) -> tuple[argparse.Namespace, str, dict[str, Any], dict[str, str]] | None:
+  """The parser's own arguments, the recipe, and its fields of the file and of the flags.
+
+  None where help was asked for, and given.
+  """
+  from mezzanine_jax import config as config_lib
+  from mezzanine_jax.recipes import get_recipe, recipe_names
+
+  # A recipe comes first or not at all: the value of a field is never taken for one.
+  named = argv[:1] if argv and not argv[0].startswith("-") else []
+  known, rest = first.parse_known_args(argv[len(named) :])
+  recipe = named[0] if named else None
+  from_file = config_lib.read_file(known.config) if known.config else {}
+  recipe = recipe or from_file.get("recipe")
+  from_file.pop("recipe", None)
+  if {"-h", "--help"} & set(rest):
+    (_parser(first, recipe, get_recipe(recipe)) if recipe else first).print_help()
+    return None
+  if recipe is None:
+    known = ", ".join(recipe_names())
+    raise InputError(f"name a recipe or a --config that names one; recipes: {known}")
+  return known, recipe, from_file, _fields(rest)
+
+
+def _new(arguments: argparse.Namespace) -> int:
+  """`mezzanine new recipe NAME [--to DIR]`."""
+  from mezzanine_jax import new_recipe
+
+  print(new_recipe.in_words(new_recipe.write(arguments.name, arguments.to)))
   return 0
 
 
@@ -238,8 +274,8 @@ def _parser(first: argparse.ArgumentParser, recipe: str, module) -> argparse.Arg
   from mezzanine_jax import config as config_lib
 
   parser = argparse.ArgumentParser(
-      prog="mezzanine run", parents=[first], allow_abbrev=False,
-      usage=f"mezzanine run {recipe} [--config FILE] [--out DIR] [--FIELD VALUE ...]",
+      prog=first.prog, parents=[first], allow_abbrev=False,
+      usage=first.usage.replace("[RECIPE]", recipe),
       description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   group = parser.add_argument_group("fields")
@@ -297,7 +333,7 @@ def _list() -> int:
   return 0
 
 
-def _quiet() -> None:
+def quiet() -> None:
   """Keeps the libraries' chatter off the terminal; warnings and errors stay."""
   import logging
 

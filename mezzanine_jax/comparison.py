@@ -1,14 +1,48 @@
 """Models side by side, on the same views of the same examples: the blocks of the results."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mezzanine_jax import clustered, evaluation, published, quality, variances
+from mezzanine_jax import clustered, evaluation, published, quality, targets, variances
 from mezzanine_jax.evaluation import Beliefs
+
+
+class Measures(NamedTuple):
+  """How predictions of a kind are measured: `BELIEFS`, or `values.measures` of real values.
+
+  The fields are functions of `evaluation`, or do the same.
+
+  Attributes:
+    target: what the predictions are, one of `targets.TARGETS`.
+    teacher: `(lm) -> [N, C]`.
+    figures: `(model, lm, labels) -> NamedTuple`.
+    teacher_noise: `(lm) -> [N]`.
+    model_block: `(own, lm, noise, movable, clusters) -> block`.
+    teacher_block: `(lm, labels, clusters) -> block`.
+    verdict: `(student, lm, constant, block, movable, clusters, who) -> checks`.
+    gap_by_views: `(lm, clusters, seed) -> rows`.
+    teacher_by_views: `(lm, own, labels, clusters, seed) -> rows`.
+  """
+
+  target: str
+  teacher: Callable[..., Any]
+  figures: Callable[..., Any]
+  teacher_noise: Callable[..., Any]
+  model_block: Callable[..., dict[str, Any]]
+  teacher_block: Callable[..., dict[str, Any]]
+  verdict: Callable[..., list[dict[str, Any]]]
+  gap_by_views: Callable[..., list[dict[str, float]]]
+  teacher_by_views: Callable[..., list[dict[str, float]]]
+
+
+BELIEFS = Measures(
+    targets.BELIEFS, evaluation.teacher, evaluation.figures, evaluation.teacher_noise,
+    evaluation.model_block, evaluation.teacher_block, evaluation.verdict,
+    evaluation.gap_by_views, evaluation.teacher_by_views)
 
 
 def gap_blocks(
@@ -23,27 +57,27 @@ def gap_blocks(
     clusters: N names.
     seed: see `evaluation.gap_by_views`; of the resamples, too.
   """
-  return _with_quality(_gap_blocks(lm, labels, clusters, seed), {"baseline": lm}, lm, labels,
-                       clusters, seed)
+  return _with_quality(_gap_blocks(lm, labels, clusters, seed, BELIEFS), {"baseline": lm}, lm,
+                       labels, clusters, seed)
 
 
 def _gap_blocks(
-    lm: Beliefs, labels: np.ndarray, clusters: Sequence[str], seed: int
+    lm: Beliefs, labels: np.ndarray, clusters: Sequence[str], seed: int, measures: Measures
 ) -> dict[str, Any]:
   """Those blocks, but for what `_with_quality` adds."""
-  own = _figures(lm, lm, labels)
-  noise, movable = evaluation.teacher_noise(lm), np.asarray(lm.orbit_size) > 1
+  own = _figures(lm, lm, labels, measures)
+  noise, movable = measures.teacher_noise(lm), np.asarray(lm.orbit_size) > 1
   return {
-      "baseline": evaluation.model_block(own, own, noise, movable, clusters),
-      "teacher": evaluation.teacher_block(lm, labels, clusters),
-      "gap_by_views": evaluation.gap_by_views(lm, clusters, seed),
-      "teacher_by_views": evaluation.teacher_by_views(lm, own, labels, clusters, seed),
+      "baseline": measures.model_block(own, own, noise, movable, clusters),
+      "teacher": measures.teacher_block(lm, labels, clusters),
+      "gap_by_views": measures.gap_by_views(lm, clusters, seed),
+      "teacher_by_views": measures.teacher_by_views(lm, own, labels, clusters, seed),
   }
 
 
 def student_blocks(
     lm: Beliefs, models: Mapping[str, Beliefs], labels: np.ndarray, clusters: Sequence[str],
-    seed: int, who: str = "LM",
+    seed: int, who: str = "LM", measures: Measures = BELIEFS,
 ) -> dict[str, Any]:
   """The blocks of a run with a student: those of `gap_blocks`, `student`, `controls`, `verdict`.
 
@@ -52,24 +86,27 @@ def student_blocks(
   Args:
     lm: the beliefs of what the teacher is the mean of, on N test examples.
     models: `student` and `constant` among them; all others are controls too.
-    labels: int32[N], -1 where unknown.
+    labels: int32[N], -1 where unknown; of real values float32[N, C].
     clusters: N names.
     seed: see `evaluation.gap_by_views`; of the resamples, too.
     who: what `lm` is called.
+    measures: of the kind of predictions; those of real values have no `differences`.
   """
-  results = _gap_blocks(lm, labels, clusters, seed)
-  noise, movable = evaluation.teacher_noise(lm), np.asarray(lm.orbit_size) > 1
-  baseline = _figures(lm, lm, labels)
-  figures = {name: _figures(beliefs, lm, labels) for name, beliefs in models.items()}
+  results = _gap_blocks(lm, labels, clusters, seed, measures)
+  noise, movable = measures.teacher_noise(lm), np.asarray(lm.orbit_size) > 1
+  baseline = _figures(lm, lm, labels, measures)
+  figures = {name: _figures(beliefs, lm, labels, measures) for name, beliefs in models.items()}
   blocks = {
-      name: evaluation.model_block(own, baseline, noise, movable, clusters)
+      name: measures.model_block(own, baseline, noise, movable, clusters)
       for name, own in figures.items()
   }
   student = blocks.pop("student")
-  verdict = evaluation.verdict(
+  verdict = measures.verdict(
       figures["student"], baseline, figures["constant"], student, movable, clusters, who
   )
   results |= {"who": who, "student": student, "controls": blocks, "verdict": verdict}
+  if measures.target == targets.VALUES:
+    return results
   return _with_quality(
       results, {"baseline": lm, "student": models["student"]}, lm, labels, clusters, seed)
 
@@ -174,9 +211,11 @@ def choice_mass_block(mass: np.ndarray, clusters: Sequence[str]) -> dict[str, fl
   return clustered.block({"choice_mass": mass}, clusters)
 
 
-def _figures(model: Beliefs, lm: Beliefs, labels: np.ndarray) -> evaluation.Figures:
+def _figures(
+    model: Beliefs, lm: Beliefs, labels: np.ndarray, measures: Measures = BELIEFS
+) -> evaluation.Figures:
   """Every figure of every example, on the host."""
-  return jax.tree.map(np.asarray, evaluation.figures(model, lm, jnp.asarray(labels)))
+  return jax.tree.map(np.asarray, measures.figures(model, lm, jnp.asarray(labels)))
 
 
 def gap_by_segments(

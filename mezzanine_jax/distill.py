@@ -4,7 +4,7 @@ import functools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -15,10 +15,10 @@ import optax
 from mezzanine_jax import checkpoints, preemption
 from mezzanine_jax.base import Array, Params
 from mezzanine_jax.distill_data import Batch, DistillData, compact, draw_batch, table
-from mezzanine_jax.divergences import kl
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.objectives import check_objective, disagreement, distill_loss
 from mezzanine_jax.students import Inputs, Student, predict_rows
+from mezzanine_jax.targets import BELIEFS, TARGETS
 
 
 class TrainState(NamedTuple):
@@ -49,7 +49,10 @@ class Distiller(NamedTuple):
 
 
 class Point(NamedTuple):
-  """One evaluation: after how many steps, mean training loss since the last one, validation KL."""
+  """One evaluation: after how many steps, mean training loss since the last one, validation KL.
+
+  Of real values, loss and `valid_kl` are squared distances.
+  """
 
   step: int
   train_loss: float | None
@@ -79,6 +82,7 @@ def distiller(
   hard_label_weight: float = 0.0,
   temperature: float = 1.0,
   consistency_weight: float = 0.0,
+  target: str = BELIEFS,
 ) -> Distiller:
   """Minimises the mean `distill_loss` over a batch of views, plus the weighted `disagreement`.
 
@@ -91,6 +95,7 @@ def distiller(
     temperature: see `distill_loss`.
     consistency_weight: of `disagreement`, >= 0; above 0 the batch holds pairs of views, see
       `distill_data.draw_batch`.
+    target: what the predictions are, one of `targets.TARGETS`.
 
   Returns:
     The two functions; jit and scan them at will.
@@ -98,7 +103,7 @@ def distiller(
   Raises:
     InputError: a weight or temperature out of range.
   """
-  check_objective(hard_label_weight, temperature, consistency_weight)
+  check_objective(hard_label_weight, temperature, consistency_weight, target)
 
   def init(key: Array, inputs: Inputs) -> TrainState:
     params = student.init(key, inputs)
@@ -108,9 +113,10 @@ def distiller(
     params = {**fixed, "params": trained}
     log_probs = jax.vmap(student.apply, (None, 0))(params, batch.inputs)
     loss = functools.partial(
-        distill_loss, hard_label_weight=hard_label_weight, temperature=temperature)
+        distill_loss, hard_label_weight=hard_label_weight, temperature=temperature,
+        target=target)
     loss, to_teacher = jax.vmap(loss)(log_probs, batch.teacher_log_probs, batch.labels)
-    apart = consistency_weight * disagreement(log_probs) if consistency_weight else 0.0
+    apart = consistency_weight * disagreement(log_probs, target) if consistency_weight else 0.0
     return loss.mean() + apart, to_teacher.mean()
 
   def step(state: TrainState, batch: Batch) -> tuple[TrainState, Info]:
@@ -125,7 +131,8 @@ def distiller(
 
 
 def mean_kl(
-  apply: Callable[[Params, Inputs], Array], params: Params, data: DistillData
+  apply: Callable[[Params, Inputs], Array], params: Params, data: DistillData,
+  target: str = BELIEFS,
 ) -> Array:
   """`E_example E_view KL(p_T || q(view))` over all views by weight, float32[] in nats.
 
@@ -133,12 +140,13 @@ def mean_kl(
     apply: `Student.apply`.
     params: the student's.
     data: the examples, as jax arrays.
+    target: see `distill_loss`.
 
   Returns:
     The mean; 0 for a student that gives the teacher's answer on every view.
   """
   log_probs_RxC = predict_rows(apply, params, table(data))
-  kl_NxK = kl(data.teacher_log_probs[:, None], log_probs_RxC[data.row])
+  kl_NxK = TARGETS[target].distance(data.teacher_log_probs[:, None], log_probs_RxC[data.row])
   weight_NxK = jnp.exp(data.log_weights)
   return jnp.sum(jnp.where(weight_NxK > 0, weight_NxK * kl_NxK, 0.0)) / data.row.shape[0]
 
@@ -178,6 +186,7 @@ def train(
   temperature: float = 1.0,
   consistency_weight: float = 0.0,
   eval_every: int = 50,
+  target: str = BELIEFS,
   checkpoint_dir: str | None = None,
   checkpoint_seconds: float = 10.0,
   resume: bool = True,
@@ -204,6 +213,7 @@ def train(
     temperature: see there.
     consistency_weight: see `distiller`.
     eval_every: steps between two evaluations.
+    target: what the predictions are, one of `targets.TARGETS`.
     checkpoint_dir: where `last/` (while training) and `best/` (at the end) go; None: nowhere.
     checkpoint_seconds: least time between two writes of `last`; does not change the result.
     resume: go on from `last/` where there is one; False: start over.
@@ -219,17 +229,17 @@ def train(
     Terminated: once `stop` says so.
   """
   plan = _Plan(steps, batch_size, learning_rate, weight_decay, hard_label_weight, temperature,
-               consistency_weight, eval_every)
+               consistency_weight, eval_every, target)
   _check_plan(plan)
-  data = compact(data_train, "training")
+  data = compact(data_train, "training", target)
   valid = None
   if data_valid is not None and len(data_valid.row):
-    valid = compact(data_valid, "validation")
+    valid = compact(data_valid, "validation", target)
   if hard_label_weight and (data.labels < 0).all():
     raise InputError("hard_label_weight > 0 needs labels, but no training example has one")
 
   init_key, draw_key = jax.random.split(key)
-  one_view = {name: array[0] for name, array in table(data).items()}
+  one_view = jax.tree.map(lambda array: array[0], table(data))
   loop = _start(init_key, one_view, student=student, plan=plan)
   if checkpoint_dir is not None:
     inputs = (jax.random.key_data(draw_key), loop.state.params, data, valid)
@@ -273,6 +283,7 @@ class _Plan:
   temperature: float
   consistency_weight: float
   eval_every: int
+  target: str = field(default=BELIEFS, repr=False)  # data of beliefs are never data of values
 
 
 class _Loop(NamedTuple):
@@ -291,7 +302,7 @@ def _check_plan(plan: _Plan) -> None:
   """Raises for a setting that makes no sense."""
   counts = {name: getattr(plan, name) for name in ("steps", "batch_size", "eval_every")}
   check_optimization(plan.learning_rate, plan.weight_decay, **counts)
-  check_objective(plan.hard_label_weight, plan.temperature, plan.consistency_weight)
+  check_objective(plan.hard_label_weight, plan.temperature, plan.consistency_weight, plan.target)
   if plan.consistency_weight and plan.batch_size % 2:
     raise InputError(f"batch_size must be even for pairs of views, got {plan.batch_size}")
 
@@ -312,7 +323,7 @@ def _distiller(student: Student, plan: _Plan) -> Distiller:
   optimizer = warmup_cosine_adamw(plan.learning_rate, plan.steps, plan.weight_decay)
   return distiller(
       student, optimizer, hard_label_weight=plan.hard_label_weight,
-      temperature=plan.temperature, consistency_weight=plan.consistency_weight)
+      temperature=plan.temperature, consistency_weight=plan.consistency_weight, target=plan.target)
 
 
 @functools.partial(jax.jit, static_argnames=("student", "plan"))
@@ -348,16 +359,19 @@ def _advance(
     return state, total + info.loss
 
   state, total = jax.lax.fori_loop(0, length, body, (loop.state, jnp.float32(0)))
-  return _evaluate(loop._replace(state=state), total / jnp.maximum(length, 1), valid, apply)
+  loss = total / jnp.maximum(length, 1)
+  return _evaluate(loop._replace(state=state), loss, valid, apply, plan.target)
 
 
-def _evaluate(loop: _Loop, loss: Array, valid: DistillData | None, apply: Callable) -> _Loop:
+def _evaluate(
+  loop: _Loop, loss: Array, valid: DistillData | None, apply: Callable, target: str
+) -> _Loop:
   """Records the training loss and the validation KL; keeps the params if they are the best."""
   state = loop.state
   if valid is None:
     valid_kl, better = jnp.float32(0), jnp.array(True)
   else:
-    valid_kl = mean_kl(apply, state.params, valid)
+    valid_kl = mean_kl(apply, state.params, valid, target)
     better = valid_kl < loop.best_kl
   return _Loop(
     state=state,

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mezzanine_jax.base import Array
+from mezzanine_jax import targets
+from mezzanine_jax.base import Array, Element
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.students import Inputs
 
@@ -20,13 +21,16 @@ class DistillData(NamedTuple):
 
   Attributes:
     features: float[R, D], any float dtype, one row per distinct (example, view).
-    log_probs: float[R, C], the language model's own answer on that row.
+    log_probs: float[R, C], the language model's own answer on that row. Of real values
+      (`targets.VALUES`), here and below, the values; weights stay log-weights.
     row: int32[N, K], the row of each view; -1 is padding.
     log_weights: float32[N, K]; `exp` sums to 1 over each example's views; -inf is padding.
     teacher_log_probs: float32[N, C], normalised.
     labels: int32[N], the right choice; -1 where it is unknown.
     tokens: int32[R, T], for students that read the text themselves (features are [R, 0] then);
       None for others.
+    elements: pytree [R, ...], what made the row of its example, for students that turn their
+      answer back (`students.aligned`); None for others.
   """
 
   features: Array
@@ -36,13 +40,15 @@ class DistillData(NamedTuple):
   teacher_log_probs: Array
   labels: Array
   tokens: Array | None = None
+  elements: Element | None = None
 
 
 class Batch(NamedTuple):
   """Views to learn from.
 
   Attributes:
-    inputs: what the student sees: `features` [B, D], `log_probs` [B, C], `tokens` [B, T].
+    inputs: what the student sees: `features` [B, D], `log_probs` [B, C], `tokens` [B, T],
+      `element` [B, ...].
     teacher_log_probs: float32[B, C].
     labels: int32[B], -1 where unknown.
   """
@@ -55,7 +61,8 @@ class Batch(NamedTuple):
 def table(data: DistillData) -> Inputs:
   """The rows as a student's inputs: dict of arrays [R, ...]."""
   inputs = {"features": data.features, "log_probs": data.log_probs}
-  return inputs if data.tokens is None else inputs | {"tokens": data.tokens}
+  more = {"tokens": data.tokens, "element": data.elements}
+  return inputs | {name: own for name, own in more.items() if own is not None}
 
 
 def select(data: DistillData, examples: Sequence[int]) -> DistillData:
@@ -143,11 +150,14 @@ def feature_moments(data: DistillData) -> tuple[np.ndarray, np.ndarray]:
   return mean, np.sqrt(square)
 
 
-def mean_teacher(data: DistillData) -> np.ndarray:
+def mean_teacher(data: DistillData, target: str = targets.BELIEFS) -> np.ndarray:
   """The best constant answer: `log of the mean over examples of p_T`, float32[C].
 
-  It minimises `E KL(p_T || q)` over all q that do not look at the input.
+  It minimises `E KL(p_T || q)` over all q that do not look at the input; of real values, it is
+  their mean, and minimises the squared distance.
   """
+  if target == targets.VALUES:
+    return np.asarray(data.teacher_log_probs, np.float64).mean(0).astype(np.float32)
   teacher = np.asarray(data.teacher_log_probs, np.float64)
   with np.errstate(divide="ignore"):  # A choice that no teacher believes in: log 0 = -inf.
     return np.log(np.exp(teacher).mean(axis=0)).astype(np.float32)
@@ -196,17 +206,18 @@ def draw_batch(
   sums = jnp.cumsum(jnp.exp(data.log_weights[example]), axis=1)
   view = (uniform_2xB[1][:, None] * sums[:, -1:] >= sums).sum(1)
   row = data.row[example, view]
-  inputs = {name: array[row] for name, array in table(data).items()}
+  inputs = jax.tree.map(lambda array: array[row], table(data))
   return Batch(inputs, data.teacher_log_probs[example], data.labels[example])
 
 
 @np.errstate(over="ignore", invalid="ignore")  # Overflow becomes inf, and inf is reported.
-def compact(data: DistillData, part: str) -> DistillData:
+def compact(data: DistillData, part: str, target: str = targets.BELIEFS) -> DistillData:
   """Checks the data and keeps only the rows that its views use, as numpy arrays.
 
   Args:
     data: as given by the user.
     part: its name in error messages, such as "training".
+    target: what the predictions are, one of `targets.TARGETS`.
 
   Returns:
     The same examples over the smallest table; features float32 or narrower.
@@ -217,6 +228,7 @@ def compact(data: DistillData, part: str) -> DistillData:
   """
   features, log_probs = np.asarray(data.features), np.asarray(data.log_probs)
   tokens = None if data.tokens is None else np.asarray(data.tokens)
+  elements = jax.tree.map(np.asarray, data.elements)
   row, labels = np.asarray(data.row), np.asarray(data.labels)
   log_weights = np.asarray(data.log_weights, np.float32)
   teacher = np.asarray(data.teacher_log_probs, np.float32)
@@ -242,7 +254,10 @@ def compact(data: DistillData, part: str) -> DistillData:
   is_view = np.exp(log_weights) > 0
   require(bool((row[is_view] >= 0).all()), "a view of row -1 has a weight above 0")
   require(_normalised(log_weights), "the weights of an example's views do not sum to 1")
-  require(_normalised(teacher), "teacher_log_probs hold NaN or do not sum to 1 in probability")
+  if target == targets.VALUES:
+    require(bool(np.isfinite(teacher).all()), "the teacher's values hold NaN or infinity")
+  else:
+    require(_normalised(teacher), "teacher_log_probs hold NaN or do not sum to 1 in probability")
   is_label = (labels >= -1) & (labels < teacher.shape[1])
   require(bool(is_label.all()), f"labels must be -1 (unknown) to {teacher.shape[1] - 1}")
 
@@ -253,13 +268,14 @@ def compact(data: DistillData, part: str) -> DistillData:
   if used.size < features.shape[0]:
     features, log_probs = features[used], log_probs[used]
     tokens = None if tokens is None else tokens[used]
+    elements = jax.tree.map(lambda a: a[used], elements)
   if features.dtype.itemsize > 4 or features.dtype.kind in "iub":
     features = features.astype(np.float32)
   require(bool(np.isfinite(features).all()), "its features hold NaN or infinity")
   require(not np.isnan(log_probs).any(), "its log_probs hold NaN")
   return DistillData(
     features, log_probs.astype(np.float32), row, log_weights, teacher, labels.astype(np.int32),
-    tokens,
+    tokens, elements,
   )
 
 

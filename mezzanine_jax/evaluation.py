@@ -1,13 +1,14 @@
 """What a model believes over the views of a data set, and the figures that go into the results."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mezzanine_jax import clustered, divergences, gap, metrics, variances
+from mezzanine_jax import checks, clustered, divergences, gap, metrics, variances
 from mezzanine_jax.base import Array
 
 
@@ -167,24 +168,44 @@ def model_block(
   block = clustered.block(
       {"accuracy": own.accuracy[known], "nll": own.nll[known]}, clusters[known]
   )
-  parts = clustered.summarise({name: getattr(own, name) for name in GAP_FIGURES}, movable, clusters)
+  block |= moved_block(
+      own, lm, movable, clusters, GAP_FIGURES, ("tv_to_teacher", "kl_to_teacher"))
+  if own is not lm:
+    plain = clustered.tv_ratio(own.tv_to_teacher, lm.tv_to_teacher, noise, clusters, movable)
+    block |= {
+        "tv_ratio": plain.value, "tv_ratio_stderr": plain.stderr,
+        "tv_ratio_noise_floor": plain.noise_floor,
+    }
+  return block
+
+
+def moved_block(
+    own: Any, lm: Any, movable: np.ndarray, clusters: np.ndarray, gaps: Sequence[str],
+    distances: Sequence[str],
+) -> dict[str, Any]:
+  """The part of a model's block about how far it moves, and how far it is from the teacher.
+
+  Args:
+    own: the model's figures: a NamedTuple with the named fields, `spread` and `squared_distance`.
+    lm: the baseline's own, for fidelity.
+    movable: bool[N].
+    clusters: N names.
+    gaps: the figures of the gap.
+    distances: those of the distance to the teacher, `..._teacher`.
+  """
+  block, clusters = {}, np.asarray(clusters)
+  parts = clustered.summarise({name: getattr(own, name) for name in gaps}, movable, clusters)
   block["gap"], block["gap_movable"] = parts["all"], parts["movable"]
   for part, chosen in (("gap", np.ones_like(movable)), ("gap_movable", movable)):
     spread = jax.tree.map(lambda a, chosen=chosen: np.asarray(a)[chosen], own.spread)
     share = variances.share_between_views(spread, clusters[chosen])
     block[part] |= {"normalised": share.value, "normalised_stderr": share.stderr}
-  names = ("tv_to_teacher", "kl_to_teacher")
-  parts = clustered.summarise({name: getattr(own, name) for name in names}, movable, clusters)
+  parts = clustered.summarise({name: getattr(own, name) for name in distances}, movable, clusters)
   block |= parts["all"]
   block |= {name.replace("teacher", "teacher_movable"): v for name, v in parts["movable"].items()}
   if own is not lm:
     near = clustered.fidelity(own.squared_distance, lm.squared_distance, clusters, movable)
-    plain = clustered.tv_ratio(own.tv_to_teacher, lm.tv_to_teacher, noise, clusters, movable)
     block |= {"fidelity": near.value, "fidelity_stderr": near.stderr}
-    block |= {
-        "tv_ratio": plain.value, "tv_ratio_stderr": plain.stderr,
-        "tv_ratio_noise_floor": plain.noise_floor,
-    }
   return block
 
 
@@ -206,43 +227,27 @@ def verdict(
     clusters: N names.
     who: what the baseline is called.
   """
-  names = np.asarray(clusters)
-
-  def paired(
-      name: str, meaning: str, other: Figures, figure: str, keep: np.ndarray,
-      bar: float = 0.0, below: bool = True,
-  ) -> dict[str, Any]:
-    a, b = (np.asarray(getattr(model, figure))[keep] for model in (student, other))
-    found = clustered.paired_difference(a, b, names[keep])
-    return _check(name, meaning, found, interval(found, names[keep]), bar, below)
-
   known = ~np.isnan(lm.accuracy)
-  # The interval is that of the squared ratio: the root has no standard error at 0, and a student
-  # that near is the best there is.
-  near = clustered.Estimate(block["fidelity"], block["fidelity_stderr"])
-  squared = clustered.ratio_and_stderr(
-      np.asarray(student.squared_distance)[movable], np.asarray(lm.squared_distance)[movable],
-      names[movable],
-  )
-  roots = np.sqrt(np.maximum(interval(squared, names[movable]), 0.0)).tolist()
-  return [
-      paired("gap_fell", f"the student's gap minus the {who}'s is below 0", lm, "pairwise_tv",
-             movable),
-      _check("nearer_teacher_than_single_view", "fidelity is below 1", near, roots, 1.0),
-      paired("beats_constant", "distance to the teacher minus a constant's is below 0", constant,
-             "tv_to_teacher", movable),
-      paired("accuracy_kept", f"the student's accuracy minus the {who}'s is above -0.02", lm,
-             "accuracy", known, bar=-0.02, below=False),
-  ]
+  kept = checks.Check(
+      "accuracy_kept", f"the student's accuracy minus the {who}'s is above -0.02",
+      "accuracy", known, -0.02, below=False)
+  return checks.verdict(
+      student, lm, constant, block, movable, clusters, who, "pairwise_tv", "tv_to_teacher", kept)
 
 
-def gap_by_views(lm: Beliefs, clusters: Sequence[str], seed: int) -> list[dict[str, float]]:
+def gap_by_views(
+    lm: Beliefs, clusters: Sequence[str], seed: int,
+    estimate: Callable[..., Any] = gap.estimate,
+    names: Sequence[str] = ("pairwise_tv", "tv_to_mean_plugin"),
+) -> list[dict[str, float]]:
   """The gap as it would have been estimated from fewer views, over the movable examples.
 
   Args:
     lm: the language model's beliefs.
     clusters: N names.
     seed: draws which of an exact orbit's views come first.
+    estimate: of one example's gap, a NamedTuple; see `gap.estimate`.
+    names: its figures that are kept.
 
   Returns:
     A list of {views, pairwise_tv, pairwise_tv_stderr, tv_to_mean_plugin, ..._stderr}.
@@ -251,21 +256,21 @@ def gap_by_views(lm: Beliefs, clusters: Sequence[str], seed: int) -> list[dict[s
   if not len(movable):
     return []
   lm = select(lm, movable)
-  names = np.asarray(clusters)[movable]
+  movable_clusters = np.asarray(clusters)[movable]
   rank, out = _random_ranks(lm, seed), []
   for k in _doubling(2, lm.log_weights.shape[1]):
     # The others become padding: one shape, so that all K are one compiled function.
-    moved = _first_views(lm, jnp.asarray(rank < k))
-    shown = {n: getattr(moved, n) for n in ("pairwise_tv", "tv_to_mean_plugin")}
-    out.append({"views": k} | clustered.block(shown, names))
+    moved = _first_views(lm, jnp.asarray(rank < k), estimate)
+    shown = {name: getattr(moved, name) for name in names}
+    out.append({"views": k} | clustered.block(shown, movable_clusters))
   return out
 
 
-@jax.jit
-def _first_views(lm: Beliefs, chosen: Array) -> gap.WarrantGap:
+@functools.partial(jax.jit, static_argnames="estimate")
+def _first_views(lm: Beliefs, chosen: Array, estimate: Callable[..., Any]) -> Any:
   """The gap of every example from the chosen views alone."""
   log_weights = _only(lm.log_weights, chosen)
-  return jax.vmap(gap.estimate)(lm.log_probs, log_weights, lm.orbit_size, lm.canonical)
+  return jax.vmap(estimate)(lm.log_probs, log_weights, lm.orbit_size, lm.canonical)
 
 
 def teacher_by_views(
@@ -288,15 +293,36 @@ def teacher_by_views(
     A list of {views, accuracy, nll, brier, fidelity, ..._stderr}.
   """
   names, known = np.asarray(clusters), labels >= 0
+
+  def answers(log_probs: np.ndarray) -> dict[str, Any]:
+    brier = metrics.brier(log_probs, np.maximum(labels, 0))[known]
+    return (_answers_block(log_probs, labels, names)
+            | clustered.block({"brier": brier}, names[known]))
+
+  return by_views(lm, own, names, seed, teacher, answers)
+
+
+def by_views(
+    lm: Beliefs, own: Any, names: np.ndarray, seed: int, mean: Callable[[Beliefs], Array],
+    answers: Callable[[np.ndarray], dict[str, Any]],
+) -> list[dict[str, float]]:
+  """`teacher_by_views` of any predictions.
+
+  Args:
+    lm: the predictions.
+    own: their figures, as for `moved_block`.
+    names: [N], the clusters.
+    seed: draws which views come first.
+    mean: the teacher of some beliefs, [N, C].
+    answers: how good such predictions are, a block.
+  """
   movable = np.asarray(lm.orbit_size) > 1
   orbit = np.asarray(lm.orbit_size, np.float64)
   single, within = np.asarray(own.squared_distance), np.asarray(own.spread.within, np.float64)
   rank, out = _random_ranks(lm, seed), []
   for k in _doubling(1, lm.log_weights.shape[1]):
-    log_probs = np.asarray(_first_teacher(lm, jnp.asarray(rank < k)))
-    brier = metrics.brier(log_probs, np.maximum(labels, 0))[known]
-    row = {"views": k} | _answers_block(log_probs, labels, names)
-    row |= clustered.block({"brier": brier}, names[known])
+    chosen = lm._replace(log_weights=_only(lm.log_weights, jnp.asarray(rank < k)))
+    row = {"views": k} | answers(np.asarray(mean(chosen)))
     if movable.any():
       left = np.maximum(1 / k - 1 / orbit[movable], 0) / (1 - 1 / orbit[movable])
       near = clustered.fidelity(left * within[movable], single[movable], names[movable],
@@ -304,12 +330,6 @@ def teacher_by_views(
       row |= {"fidelity": near.value, "fidelity_stderr": near.stderr}
     out.append(row)
   return out
-
-
-@jax.jit
-def _first_teacher(lm: Beliefs, chosen: Array) -> Array:
-  """The mean belief of every example's chosen views alone, float32[N, C]."""
-  return teacher(lm._replace(log_weights=_only(lm.log_weights, chosen)))
 
 
 def _doubling(first: int, last: int) -> list[int]:
@@ -330,33 +350,3 @@ def _random_ranks(lm: Beliefs, seed: int) -> np.ndarray:
   """
   random = np.random.default_rng(seed).random(lm.log_weights.shape)
   return np.where(np.isfinite(lm.log_weights), random, np.inf).argsort(1).argsort(1)
-
-
-def _check(
-    name: str, meaning: str, found: clustered.Estimate, interval: Sequence[float], bar: float,
-    below: bool = True,
-) -> dict[str, Any]:
-  """One check: whether a 95% interval lies on the right side of a bar."""
-  low, high = interval
-  right, wrong = (high < bar, low > bar) if below else (low > bar, high < bar)
-  answer = "yes" if right else "no" if wrong else "unsure"
-  return {
-      "check": name, "meaning": meaning, "answer": answer, "value": found.value,
-      "stderr": found.stderr, "interval": [low, high], "bar": bar,
-  }
-
-
-def interval(found: clustered.Estimate, clusters: np.ndarray) -> list[float]:
-  """The 95% interval of an estimate, by Student's t with one degree less than clusters.
-
-  Differences that are all alike say nothing of their spread: theirs is the rule of three, 3/G
-  (Hanley and Lippman-Hand, JAMA 249, 1983).
-  """
-  number = len(np.unique(clusters))
-  if found.stderr == 0:
-    half = 3 / number
-  else:
-    from scipy import stats  # half a second to import, and needed at the end of a run only
-
-    half = float(stats.t.ppf(0.975, max(number - 1, 1))) * found.stderr
-  return [found.value - half, found.value + half]

@@ -23,9 +23,10 @@ from mezzanine_jax.errors import InputError
 from mezzanine_jax.settings import WorldFields
 from mezzanine_jax.symmetries import make_symmetry
 from mezzanine_jax.worlds import World, get_world, load_world
+from mezzanine_jax.worlds.world import stacked_labels
 
 if TYPE_CHECKING:  # what only experiments with text need is imported where they do
-  from mezzanine_jax import images, language, scoring
+  from mezzanine_jax import arrays, language, scoring
   from mezzanine_jax.models.load import LanguageModel
 
 TEMPLATE = "Passage: {passage}\nQuestion: {question}\nAnswer:"
@@ -39,7 +40,7 @@ class Data(NamedTuple):
     world: as it was loaded.
     examples: training and test examples.
     is_test: bool[N].
-    labels: int32[N], -1 where unknown.
+    labels: int32[N], -1 where unknown; float32[N, D] where they are real values.
     clusters: N names.
   """
 
@@ -58,14 +59,14 @@ class Asked(NamedTuple):
     lm: the model; None where it is trained here.
     symmetry: the family of views.
     asking: what the prompts were made of, as it was given or as the world has it.
-    prepared: the examples' prompts, or images.
+    prepared: the examples' prompts, or arrays.
   """
 
   data: Data
   lm: "LanguageModel | None"
   symmetry: Symmetry
   asking: asking_lib.Asking
-  prepared: "language.Prepared | images.Prepared"
+  prepared: "language.Prepared | arrays.Prepared"
 
   @property
   def template(self) -> str:
@@ -129,7 +130,7 @@ def load_data(config: Any) -> Data:
       world,
       examples,
       np.arange(len(examples)) >= len(world.train),
-      np.array([-1 if e.label is None else e.label for e in examples], np.int32),
+      stacked_labels(examples),
       [e.cluster for e in examples],
   )
 
@@ -343,12 +344,12 @@ def score(
 
 
 def fill(
-    folder: runs.Folder, plan: "language.Plan | images.Plan", batch_fn: Callable[..., Any],
+    folder: runs.Folder, plan: "language.Plan | arrays.Plan", batch_fn: Callable[..., Any],
     params: Params, ids: Sequence[str], kind: ModuleType | None = None,
 ) -> Filled:
   """Runs the rows that the run's store does not hold yet, whatever they hold; see `score`.
 
-  `kind` is the module that the plan is of: `language`, which is the default, or `images`.
+  `kind` is the module that the plan is of: `language`, which is the default, or `arrays`.
   """
   if kind is None:
     from mezzanine_jax import language as kind
@@ -376,7 +377,7 @@ def fill(
   return Filled(store, index, cost, again)
 
 
-def data_block(asked: Asked, plan: "language.Plan | images.Plan") -> dict[str, Any]:
+def data_block(asked: Asked, plan: "language.Plan | arrays.Plan") -> dict[str, Any]:
   """Counts and digests of the data and what was asked about it, for the results."""
   data, world = asked.data, asked.data.world
   counts = {}

@@ -1,7 +1,7 @@
 """`views.png`: the images whose views are answered most differently, as a person sees them."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,8 @@ _MAGNIFIED = 64  # pixels, below which an image's pixels are shown as squares
 
 
 def worst_moved(
-    results: Mapping[str, Any], lm: Beliefs, features_RxP: np.ndarray,
-    canonical_row: np.ndarray, row: np.ndarray, labels: np.ndarray, shape: Sequence[int],
-    path: str | pathlib.Path,
+    results: Mapping[str, Any], lm: Beliefs, look: Callable[[int], np.ndarray],
+    canonical_row: np.ndarray, row: np.ndarray, labels: np.ndarray, path: str | pathlib.Path,
 ) -> None:
   """Draws the images that move most: as they are, in the views that differ most, and in numbers.
 
@@ -28,11 +27,10 @@ def worst_moved(
   Args:
     results: what `results.json` will hold, with the answers' names.
     lm: the base model's beliefs on n test images.
-    features_RxP: float[R, P], the pixels of every row in [0, 1].
+    look: row -> float[H, W, channels] in [0, 1], see `images.looker`.
     canonical_row: int[n], the rows of the images as they are.
     row: int[n, K], the rows of their views, -1 for padding.
     labels: int[n], -1 where unknown.
-    shape: (H, W, channels).
     path: where the picture goes.
   """
   from matplotlib.figure import Figure
@@ -53,7 +51,7 @@ def worst_moved(
     probs = np.exp(np.vstack([lm.canonical[n][None], lm.log_probs[n]]))
     rows = np.concatenate([canonical_row[n : n + 1], row[n]])
     for ax, k in zip(own, _which(entry["views"], rows), strict=False):
-      _image(ax, features_RxP[rows[k]].reshape(shape), "as it is" if k == 0 else f"view {k}",
+      _image(ax, look(int(rows[k])), "as it is" if k == 0 else f"view {k}",
              _likeliest(probs[k], names), labels[n] == probs[k].argmax() or labels[n] < 0)
     own[0].text(-0.12, 0.5, f"{names[labels[n]] if labels[n] >= 0 else '?'}\ngap"
                 f" {report.pm({'gap': entry['pairwise_tv']}, 'gap')}", ha="right", va="center",

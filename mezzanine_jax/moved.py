@@ -8,7 +8,7 @@ import numpy as np
 from mezzanine_jax import comparison, evaluation, experiment
 
 if TYPE_CHECKING:
-  from mezzanine_jax import images, language
+  from mezzanine_jax import arrays, language
 
 
 def blocks(
@@ -40,7 +40,7 @@ def blocks(
 
 
 def examples(
-    asked: experiment.Asked, plan: "language.Plan | images.Plan", beliefs: evaluation.Beliefs,
+    asked: experiment.Asked, plan: "language.Plan | arrays.Plan", beliefs: evaluation.Beliefs,
     which: np.ndarray, number: int, texts_of: Callable[[np.ndarray], Sequence[str]],
 ) -> list[dict[str, Any]]:
   """The examples that move most, each with the texts of two views and the beliefs of all.

@@ -39,7 +39,7 @@ def rescore(
     plan: the rows; no two neighbours are taken where there are enough.
     batch_fn: as for `language.score`.
     params: of the model.
-    kind: the module that the plan is of: `language`, which is the default, or `images`.
+    kind: the module that the plan is of: `language`, which is the default, or `arrays`.
   """
   if kind is None:
     from mezzanine_jax import language as kind
@@ -49,6 +49,26 @@ def rescore(
   part = kind.only_rows(plan, which, int(plan.lengths[which].sum()) // 4 + 1, max_shapes=1)
   return Again(which, engine.outputs(
       batch_fn, kind.ready(params), lambda batch: kind.batch_inputs(part, batch), part.batches))
+
+
+def values_block(values_NxC: np.ndarray, again_NxC: np.ndarray) -> dict[str, float]:
+  """Mean and largest distance between the two predictions of each row, where they are real values.
+
+  Args:
+    values_NxC: float[n, C], as the run has them.
+    again_NxC: float[n, C], of the second time.
+
+  Returns:
+    `{"rows": n, "mean_distance": ..., "max_distance": ...}`, in units of the values' spread.
+
+  Example:
+    >>> values_block(np.array([[3.0, 0.0]]), np.array([[0.0, 4.0]]))["max_distance"]
+    5.0
+  """
+  apart = np.asarray(values_NxC, np.float64) - np.asarray(again_NxC, np.float64)
+  distance_N = np.sqrt((apart**2).sum(1))
+  return {"rows": len(distance_N), "mean_distance": float(distance_N.mean()),
+          "max_distance": float(distance_N.max())}
 
 
 def noise_block(log_probs_NxC: np.ndarray, again_NxC: np.ndarray) -> dict[str, float]:

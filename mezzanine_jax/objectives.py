@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from mezzanine_jax.base import Array
-from mezzanine_jax.divergences import kl
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.targets import BELIEFS, TARGETS, VALUES
 
 
 def distill_loss(
   log_probs: Array, teacher_log_probs: Array, label: Array, hard_label_weight: float = 0.0,
-  temperature: float = 1.0,
+  temperature: float = 1.0, target: str = BELIEFS,
 ) -> tuple[Array, Array]:
   """The loss of one view: `(1 - w) T² KL(p_T^(1/T) || q^(1/T)) - w log q[label]`.
 
@@ -25,6 +25,7 @@ def distill_loss(
     label: int32[], -1 where unknown.
     hard_label_weight: w in [0, 1].
     temperature: T > 0.
+    target: what the predictions are; of real values, the squared distance stands for the KL.
 
   Returns:
     (loss, KL at T = 1), float32[] in nats.
@@ -36,9 +37,10 @@ def distill_loss(
     >>> round(float(loss), 4), float(kl)
     (0.6931, 0.0)
   """
-  to_teacher = soft = kl(teacher_log_probs, log_probs)
+  distance = TARGETS[target].distance
+  to_teacher = soft = distance(teacher_log_probs, log_probs)
   if temperature != 1:
-    soft = temperature**2 * kl(
+    soft = temperature**2 * distance(
         *(jax.nn.log_softmax(a / temperature) for a in (teacher_log_probs, log_probs)))
   if not hard_label_weight:
     return soft, to_teacher
@@ -47,12 +49,13 @@ def distill_loss(
   return jnp.where(label >= 0, mixed, soft), to_teacher
 
 
-def disagreement(log_probs_BxC: Array) -> Array:
+def disagreement(log_probs_BxC: Array, target: str = BELIEFS) -> Array:
   """How far views of one example are apart: the mean `(KL(q || q') + KL(q' || q)) / 2` of pairs.
 
   Args:
     log_probs_BxC: float32[B, C], a student's on views of which numbers 2i and 2i + 1 are of the
       same example; B even.
+    target: as for `distill_loss`.
 
   Returns:
     float32[], nats.
@@ -63,13 +66,19 @@ def disagreement(log_probs_BxC: Array) -> Array:
     0.0
   """
   first, second = log_probs_BxC[::2], log_probs_BxC[1::2]
-  return (kl(first, second) + kl(second, first)).mean() / 2
+  distance = TARGETS[target].distance
+  return (distance(first, second) + distance(second, first)).mean() / 2
 
 
 def check_objective(
-  hard_label_weight: float, temperature: float, consistency_weight: float
+  hard_label_weight: float, temperature: float, consistency_weight: float, target: str = BELIEFS
 ) -> None:
-  """Raises for a weight or temperature out of range."""
+  """Raises for a weight or temperature out of range, or that such targets cannot have."""
+  if target not in TARGETS:
+    raise InputError(f"target must be one of {', '.join(TARGETS)}, got {target!r}")
+  if target == VALUES and (hard_label_weight or temperature != 1):
+    raise InputError("hard_label_weight and temperature need choices, but the targets are real"
+                     " values: leave them at 0 and 1")
   if not 0 <= hard_label_weight <= 1:
     raise InputError(f"hard_label_weight must be between 0 and 1, got {hard_label_weight}")
   if not 0 < temperature < math.inf:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mezzanine_jax import clustered, evaluation, runs
+from mezzanine_jax import clustered, comparison, evaluation, runs, targets
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Example
 from mezzanine_jax.errors import InputError
@@ -18,7 +18,7 @@ _DIGITS = 6  # of a probability
 
 def write(
     path: str | pathlib.Path, examples: Sequence[Example],
-    models: Mapping[str, evaluation.Beliefs],
+    models: Mapping[str, evaluation.Beliefs], measures: comparison.Measures = comparison.BELIEFS,
 ) -> None:
   """Writes `predictions.json`: one entry an example in every list.
 
@@ -28,27 +28,32 @@ def write(
     models: name -> beliefs, `baseline` among them, whose mean over the views is the `teacher`.
       `probabilities` holds each model's on the canonical view; `lowest` and `highest` the least
       and the most that any view of the baseline gives a choice.
+    measures: of the kind of predictions. Of real values there are `values` for `probabilities`,
+      and no labels.
   """
+  real_values = measures.target == targets.VALUES
+  plain = _plain_values if real_values else _plain
   lm = models["baseline"]
   views = np.concatenate([lm.canonical[:, None], lm.log_probs], 1)
   real = np.isfinite(np.asarray(lm.log_weights))
   real = np.concatenate([np.ones((len(real), 1), bool), real], 1)[..., None]
   shown = {name: np.asarray(own.canonical) for name, own in models.items()}
-  shown["teacher"] = np.asarray(evaluation.teacher(lm))
+  shown["teacher"] = np.asarray(measures.teacher(lm))
   found = {
       "id": [e.id for e in examples],
-      "label": [-1 if e.label is None else e.label for e in examples],
+      "label": [-1 if e.label is None or real_values else e.label for e in examples],
       "cluster": [e.cluster for e in examples],
       "movable": (np.asarray(lm.orbit_size) > 1).tolist(),
-      "probabilities": {name: _plain(own) for name, own in shown.items()},
-      "lowest": _plain(np.where(real, views, np.inf).min(1)),
-      "highest": _plain(np.where(real, views, -np.inf).max(1)),
+      "values" if real_values else "probabilities": {
+          name: plain(own) for name, own in shown.items()},
+      "lowest": plain(np.where(real, views, np.inf).min(1)),
+      "highest": plain(np.where(real, views, -np.inf).max(1)),
   }
   store_lib.write_text(path, json.dumps(runs.plain(found), allow_nan=False) + "\n")
 
 
 def read(path: str | pathlib.Path) -> dict[str, Any] | None:
-  """What `write` wrote, its numbers as arrays; None where there is no such file.
+  """What `write` wrote of beliefs, its numbers as arrays; None where there is no such file.
 
   Raises:
     InputError: if the file is damaged.
@@ -58,6 +63,8 @@ def read(path: str | pathlib.Path) -> dict[str, Any] | None:
     return None
   try:
     found = json.loads(path.read_text())
+    if "values" in found:
+      return None
     arrays = {name: np.array(found[name]) for name in ("label", "movable", "lowest", "highest")}
     probs = {name: np.array(own, float) for name, own in found["probabilities"].items()}
     sizes = {len(a) for a in (*arrays.values(), *probs.values(), found["id"], found["cluster"])}
@@ -105,6 +112,11 @@ def reliability(
     row = {"examples": int(chosen.sum()), "confidence": float(confidence[chosen].mean())}
     out.append(row | clustered.block({"accuracy": right[chosen]}, clusters[chosen]))
   return out
+
+
+def _plain_values(values: np.ndarray) -> list[list[float]]:
+  """Real values as short numbers."""
+  return np.asarray(values, np.float64).round(_DIGITS).tolist()
 
 
 def _plain(log_probs: np.ndarray) -> list[list[float]]:

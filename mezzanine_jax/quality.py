@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mezzanine_jax import bootstrap, clustered, evaluation, metrics, published
+from mezzanine_jax import bootstrap, checks, clustered, metrics, published
 from mezzanine_jax.base import Array
 
 MEANS = ("accuracy", "nll", "brier", "entropy")
@@ -88,7 +88,7 @@ def differences(a: Quality, b: Quality) -> dict[str, Any]:
     b: another model on the same examples.
 
   Returns:
-    The figures; the interval is of 95%, see `evaluation.interval`.
+    The figures; the interval is of 95%, see `checks.interval`.
   """
   out = {}
   for name, own in a.means.items():
@@ -156,7 +156,7 @@ def _key(seed: int) -> Array:
 def _difference(name: str, found: clustered.Estimate, clusters: np.ndarray) -> dict[str, Any]:
   """One difference with its standard error and interval."""
   return {name: found.value, f"{name}_stderr": found.stderr,
-          f"{name}_interval": evaluation.interval(found, clusters)}
+          f"{name}_interval": checks.interval(found, clusters)}
 
 
 def _labelled_clusters(quality: Quality) -> int:

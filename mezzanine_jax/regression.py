@@ -56,6 +56,33 @@ def estimate(
       2 * found.within, found.within, ((canonical_D - found.mean) ** 2).sum() - found.noise)
 
 
+def mean(values_KxD: Array, log_weights_K: Array) -> Array:
+  """The teacher of views that were predicted: Σ_k w_k f_k, float[D].
+
+  Args:
+    values_KxD: float[K, D]; anything where the view is padding.
+    log_weights_K: float[K], normalised; -inf is padding.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> mean(jnp.array([[0.0], [2.0]]), jnp.log(jnp.full(2, 0.5))).tolist()
+    [1.0]
+  """
+  real_K = log_weights_K > -jnp.inf
+  return jnp.exp(log_weights_K) @ jnp.where(real_K[:, None], values_KxD, 0.0)
+
+
+def squared_distance(a: Array, b: Array) -> Array:
+  """|a - b|² over the last axis, in squared units of the prediction.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> float(squared_distance(jnp.array([0.0, 3.0]), jnp.array([4.0, 0.0])))
+    25.0
+  """
+  return ((a - b) ** 2).sum(-1)
+
+
 def marginalize(
     predict: PredictFn, symmetry: Symmetry, num_views: int
 ) -> Callable[[Params, Array, X], Array]:

@@ -74,22 +74,21 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
   # Texts of the data are printed as they are, and the table is whole on any terminal.
   console = Console(highlight=False, markup=False, emoji=False)
   console.width = max(console.width, 80)
-  models, who = _models(results), results.get("who", "LM")
+  models, who = model_blocks(results), results.get("who", "LM")
   table = Table(title=None, box=None, pad_edge=False, header_style="bold", padding=(0, 1))
-  for column in ("", "accuracy", "NLL", "gap", "flips", "distance", "fidelity"):
+  columns = _columns(results)
+  for column in ("", *columns):
     table.add_column(column, justify="left" if not column else "right", no_wrap=True)
   for label, block in [*models.items()][:1] + teachers(results) + [*models.items()][1:]:
-    gap = block.get("gap_movable", {})
-    table.add_row(
-        _name(results, label), pm(block, "accuracy"), pm(block, "nll"), pm(gap, "pairwise_tv"),
-        pm(gap, "flip_rate", 2), pm(block, "tv_to_teacher_movable"), pm(block, "fidelity"),
-    )
+    found = block.get("gap_movable", {}) | block
+    table.add_row(model_name(results, label), *(
+        pm(found, name, 2 if name == "flip_rate" else 3) for name in columns.values()))
   data, test = results["data"], results["data"]["test"]
   console.print()
   console.print(table)
   console.print(
-      f"\n{test['examples']} test examples, {test['movable']} of which can move: gap (pairwise"
-      " TV), flips, distance to the teacher (TV) and fidelity are over these. ± is one standard"
+      f"\n{test['examples']} test examples, {test['movable']} of which can move: {_units(results)}"
+      " and fidelity are over these. ± is one standard"
       f" error, clustered by {cluster(results)}. Fidelity: distance of the one pass to the teacher"
       f" over the {who}'s own, 1 is no nearer than asking the {who} once; a teacher of K views is"
       " still off by the luck of the draw. Controls: the constant always"
@@ -146,6 +145,32 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
   console.print(f"results.json and diagnostics.png are in {out}", soft_wrap=True)
 
 
+def is_real(results: Mapping[str, Any]) -> bool:
+  """Whether the predictions are real values, rather than beliefs over choices."""
+  return "rmse" in results["baseline"]
+
+
+def _columns(results: Mapping[str, Any]) -> dict[str, str]:
+  """What the columns of the table are called -> the figure of each."""
+  if not is_real(results):
+    return {"accuracy": "accuracy", "NLL": "nll", "gap": "pairwise_tv", "flips": "flip_rate",
+            "distance": "tv_to_teacher_movable", "fidelity": "fidelity"}
+  parts = [name for name in results["baseline"] if name.endswith("_rmse")]
+  return {name.removesuffix("_rmse"): name for name in parts} | {
+      "RMSE": "rmse", "gap": "pairwise_square", "distance": "square_to_teacher_movable",
+      "fidelity": "fidelity"}
+
+
+def _units(results: Mapping[str, Any]) -> str:
+  """What gap and distance are."""
+  if not is_real(results):
+    return "gap (pairwise TV), flips, distance to the teacher (TV)"
+  parts = ", ".join(results["data"]["choices"])
+  return (f"RMSE to what is exact ({parts}: in their own units; together: in units of their spread,"
+          " so that always answering the mean has 1), gap (squared distance of two views, as a"
+          " share of the variance), squared distance to the teacher")
+
+
 def teachers(results: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
   """The teachers of 2, 4, 8, ... views, by what they are called."""
   found = [row for row in results.get("teacher_by_views", []) if row["views"] > 1]
@@ -200,6 +225,9 @@ def spread_lines(blocks: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def noise_text(block: Mapping[str, float]) -> str:
   """The noise floor in a line: `same views in other batches: TV 1e-07 (at most 3e-07, 32 rows)`."""
+  if "mean_distance" in block:
+    return (f"the same views in other batches: distance {block['mean_distance']:.1g}"
+            f" (at most {block['max_distance']:.1g}, {block['rows']} rows)")
   return (f"the same views in other batches: TV {block['mean_tv']:.1g}"
           f" (at most {block['max_tv']:.1g}, {block['rows']} rows)")
 
@@ -220,11 +248,11 @@ def diagnostics(results: Mapping[str, Any], lm: Beliefs, path: str | pathlib.Pat
 
   figure = Figure(figsize=(11, 8.5), layout="constrained", dpi=120)
   (ax_gap, ax_far), (ax_scatter, ax_views) = figure.subplots(2, 2)
-  models = _models(results)
-  names = {model: _name(results, model) for model in models}
+  models = model_blocks(results)
+  names = {model: model_name(results, model) for model in models}
   gaps = [block["gap_movable"] for block in models.values()]
-  _bars(ax_gap, names, gaps, "pairwise_tv", "Gap: pairwise TV between two views")
-  _bars(ax_far, names, [*models.values()], "tv_to_teacher_movable",
+  bars(ax_gap, names, gaps, "pairwise_tv", "Gap: pairwise TV between two views")
+  bars(ax_far, names, [*models.values()], "tv_to_teacher_movable",
         "Distance of the one pass to the teacher (TV)")
   ax_far.axhline(_floats([models["baseline"]], "tv_to_teacher_movable")[0],
                  color=COLOURS["baseline"], linewidth=1, linestyle="--")
@@ -263,13 +291,13 @@ def cluster(results: Mapping[str, Any]) -> str:
   return str((results["data"].get("notes") or {}).get("cluster", "passage"))
 
 
-def _name(results: Mapping[str, Any], model: str) -> str:
+def model_name(results: Mapping[str, Any], model: str) -> str:
   """What a model of the results is called."""
   who = results.get("who", "LM")
   return who if model == "baseline" and who != "LM" else NAMES.get(model, model)
 
 
-def _models(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def model_blocks(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
   """Baseline, student and controls, in the order they are shown."""
   return {"baseline": results["baseline"], "student": results["student"], **results["controls"]}
 
@@ -291,7 +319,7 @@ def _floats(blocks: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
   return np.nan_to_num(np.array([block[name] for block in blocks], float))
 
 
-def _bars(ax, names, blocks: Sequence[Mapping[str, Any]], name: str, title: str) -> None:
+def bars(ax, names, blocks: Sequence[Mapping[str, Any]], name: str, title: str) -> None:
   """One bar a model with its 95% interval."""
   values, errors = _floats(blocks, name), Z95 * _floats(blocks, f"{name}_stderr")
   colours = [COLOURS[m] for m in names]

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mezzanine_jax.base import Array, Params
+from mezzanine_jax.base import AlignFn, Array, Params
 from mezzanine_jax.config import did_you_mean
 from mezzanine_jax.errors import InputError
 
@@ -56,14 +56,19 @@ class _Head(nn.Module):
 
   def _logits(self, features: Array) -> Array:
     """The logits, inside the compact call of the module."""
+    # Zeros at the start: the untrained head says the same whatever the features.
+    return nn.Dense(self.num_choices, kernel_init=nn.initializers.zeros, name="out")(
+        self._embedded(features))
+
+  def _embedded(self, features: Array) -> Array:
+    """What the last layer reads, inside the compact call of the module."""
     features = features.astype(jnp.float32)
     shift = self.variable("constants", "shift", jnp.zeros, features.shape, jnp.float32)
     scale = self.variable("constants", "scale", jnp.ones, features.shape, jnp.float32)
     x = (features - shift.value) * scale.value
     for i in range(self.depth):
       x = nn.gelu(nn.Dense(self.hidden, name=f"hidden_{i}")(x))
-    # Zeros at the start: the untrained head says the same whatever the features.
-    return nn.Dense(self.num_choices, kernel_init=nn.initializers.zeros, name="out")(x)
+    return x
 
 
 def linear_head(num_choices: int) -> Student:
@@ -102,6 +107,67 @@ def mlp_head(num_choices: int, hidden: int = 512, depth: int = 1) -> Student:
   _at_least("depth", depth, 1)
   module = _Head(num_choices, hidden, depth)
   return Student(module.init, module.apply)
+
+
+class _Values(_Head):
+  """Standardised features through `depth` hidden layers to real numbers."""
+
+  @nn.compact
+  def __call__(self, inputs: Inputs, embed: bool = False) -> Array:
+    features = inputs["features"]
+    return self._embedded(features) if embed else self._logits(features)
+
+
+def mlp_values(num_choices: int, hidden: int = 256, depth: int = 2) -> Student:
+  """An MLP whose answer is real numbers: `depth` layers of `gelu(W z + b)`, and one without gelu.
+
+  Args:
+    num_choices: how many numbers, >= 1.
+    hidden: width of the hidden layers.
+    depth: how many hidden layers; 0 for a linear model.
+
+  Returns:
+    The student; it starts at 0. `apply(params, inputs, embed=True)` is its last hidden layer.
+
+  Raises:
+    InputError: a setting that is too small.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> student, inputs = mlp_values(3, hidden=4), {"features": jnp.ones(2)}
+    >>> student.apply(student.init(jax.random.key(0), inputs), inputs).tolist()
+    [0.0, 0.0, 0.0]
+  """
+  _at_least("num_choices", num_choices, 1)
+  _at_least("hidden", hidden, 1)
+  _at_least("depth", depth, 0)
+  module = _Values(num_choices, hidden, depth)
+  return Student(module.init, module.apply)
+
+
+def aligned(student: Student, align: AlignFn) -> Student:
+  """The same student, whose answer on a view is turned back to what it says of the example.
+
+    answer = align(inputs["element"], student(inputs)).
+
+  Trained on views of a teacher's aligned answer, it learns an equivariance from any of them.
+
+  Args:
+    student: any.
+    align: `(element, float[C]) -> float[C]`, a symmetry's, on this student's answers.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> plain = Student(lambda key, inputs: {}, lambda params, inputs: inputs["features"])
+    >>> back = aligned(plain, lambda element, answer: jnp.roll(answer, -element))
+    >>> back.apply({}, {"features": jnp.arange(3), "element": 1}).tolist()
+    [1, 2, 0]
+  """
+
+  def apply(params: Params, inputs: Inputs) -> Array:
+    return align(inputs["element"], student.apply(params, inputs))
+
+  return Student(student.init, apply, student.standardized)
 
 
 class _Residual(_Head):
@@ -298,6 +364,8 @@ def standardize(student: Student, mean: Array, std: Array) -> Student:
   return Student(init, student.apply)
 
 
+# What answers with real numbers.
+VALUE_STUDENTS: dict[str, Callable[..., Student]] = {"mlp_values": mlp_values}
 # What answers from features alone, and what sees the model's own answer, too.
 HEADS: dict[str, Callable[..., Student]] = {"linear": linear_head, "mlp": mlp_head}
 STUDENTS: dict[str, Callable[..., Student]] = {

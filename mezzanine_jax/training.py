@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mezzanine_jax import distill, preemption, progress, runs, students, tracking
+from mezzanine_jax import distill, preemption, progress, runs, students, targets, tracking
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax.base import Array, Params
 
@@ -34,6 +34,7 @@ def train_with_controls(
     parts: tuple[np.ndarray, np.ndarray],
     config: Any,
     folder: runs.Folder,
+    target: str = targets.BELIEFS,
 ) -> Trained:
   """Trains the student, and its twin on shuffled targets.
 
@@ -46,6 +47,7 @@ def train_with_controls(
     config: has the fields of `settings.TrainingFields`, and a seed.
     folder: the run's, where the student is written (and its twin in `control` within), and whose
       tracker sees every look at the validation part.
+    target: what the predictions are, one of `targets.TARGETS`.
   """
   part_train, part_valid = parts
   data = data_lib.select(data, np.arange(len(part_train) + len(part_valid)))
@@ -57,18 +59,18 @@ def train_with_controls(
 
   result = train(
       student, data, parts, config, keys[0], "training the student",
-      logged(folder.tracker, "student"), folder.path / runs.STUDENT)
+      logged(folder.tracker, "student"), folder.path / runs.STUDENT, target)
   shuffled = data_lib.shuffled_targets(keys[1], data)
   control = train(student, shuffled, parts, config, keys[2], "training the control",
                   logged(folder.tracker, "controls.shuffled_targets"),
-                  folder.path / runs.STUDENT / "control")
-  return Trained(student.apply, result, control, data_lib.mean_teacher(data))
+                  folder.path / runs.STUDENT / "control", target)
+  return Trained(student.apply, result, control, data_lib.mean_teacher(data, target))
 
 
 def train(
     student: students.Student, data: data_lib.DistillData, parts: tuple[np.ndarray, np.ndarray],
     config: Any, key: Array, title: str, seen: Callable[[distill.Point], None],
-    checkpoint_dir: str | pathlib.Path | None = None,
+    checkpoint_dir: str | pathlib.Path | None = None, target: str = targets.BELIEFS,
 ) -> distill.TrainResult:
   """`distill.train` by a configuration's fields, with a progress bar of that title.
 
@@ -81,6 +83,7 @@ def train(
     title: of the progress bar.
     seen: called with every new point of the history, see `logged`.
     checkpoint_dir: where the student is written, None for nowhere.
+    target: what the predictions are, one of `targets.TARGETS`.
   """
   part_train, part_valid = parts
   with preemption.deferred() as terminated, progress.bar(
@@ -97,7 +100,7 @@ def train(
         key=key, steps=config.steps, batch_size=config.batch_size,
         learning_rate=config.learning_rate, weight_decay=config.weight_decay,
         hard_label_weight=config.hard_label_weight, temperature=config.temperature,
-        consistency_weight=config.consistency_weight, eval_every=config.eval_every,
+        consistency_weight=config.consistency_weight, eval_every=config.eval_every, target=target,
         checkpoint_dir=checkpoint_dir, progress=moved, stop=terminated,
     )
 

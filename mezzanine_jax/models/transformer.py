@@ -31,6 +31,9 @@ class TransformerConfig:
 
   Attributes:
     vocab_size: tokens in the vocabulary (V).
+    patch_values: numbers of a patch where a row is an image's patches: a stream's `tokens` are then
+      float[T, patch_values], and the vocabulary is the one class token, in place of what stands
+      at position 0 of a row; 0 for tokens that are ids.
     width: size of the residual stream (D).
     num_layers: number of blocks.
     num_heads: query heads; a multiple of `num_kv_heads`.
@@ -54,6 +57,7 @@ class TransformerConfig:
     qkv_bias: whether queries, keys and values have a bias.
     out_bias: whether the attention's output has a bias.
     mlp_bias: whether the MLP's matrices have a bias.
+    layer_scale: whether each half of a block is multiplied by a vector before it is added (DINOv2).
     qk_norm: whether every head's query and key pass an RMS norm before the rotation (Qwen3).
     tied_embeddings: whether the token embeddings are the output matrix too.
     sliding_window: a token sees positions nearer than this only; None for no limit.
@@ -81,8 +85,10 @@ class TransformerConfig:
   qkv_bias: bool = False
   out_bias: bool = False
   mlp_bias: bool = False
+  layer_scale: bool = False
   qk_norm: bool = False
   tied_embeddings: bool = True
+  patch_values: int = 0
   sliding_window: int | None = None
 
   def __post_init__(self):
@@ -165,14 +171,19 @@ class _Block(nn.Module):
     attn_norm = _Norm(c.norm, c.norm_eps, name="attn_norm")
     mlp_norm = _Norm(c.norm, c.norm_eps, name="mlp_norm")
     if c.norm_place == "before":
-      hidden = hidden + self._attention(attn_norm(hidden), stream, rotary)
-      hidden = hidden + self._mlp(mlp_norm(hidden))
+      hidden = hidden + self._scaled("attn", self._attention(attn_norm(hidden), stream, rotary))
+      hidden = hidden + self._scaled("mlp", self._mlp(mlp_norm(hidden)))
     else:
       hidden = attn_norm(hidden + self._attention(hidden, stream, rotary))
       hidden = mlp_norm(hidden + self._mlp(hidden))
     if kept is not None:
       kept = kept.at[slot].set(hidden, mode="drop")  # layers not asked for have no slot
     return (hidden, kept), None
+
+  def _scaled(self, half, x):
+    if not self.config.layer_scale:
+      return x
+    return x * self.param(f"{half}_scale", nn.initializers.ones, (self.config.width,))
 
   def _linear(self, x, features, use_bias, name):
     return _Linear(features, use_bias, self.dtype, name=name)(x)
@@ -250,7 +261,11 @@ class Transformer(nn.Module):
     table = self.param("embed", _INIT, (c.vocab_size, c.width))
     if not c.tied_embeddings:  # made here, used by `unembed`
       self.param("unembed", _INIT, (c.vocab_size, c.width))
-    hidden = jnp.take(table, stream.tokens, axis=0, mode="clip").astype(jnp.float32)
+    if c.patch_values:
+      patches = _Linear(c.width, True, self.dtype, name="patches")(stream.tokens)
+      hidden = jnp.where(stream.positions[:, None], patches, table[0].astype(jnp.float32))
+    else:
+      hidden = jnp.take(table, stream.tokens, axis=0, mode="clip").astype(jnp.float32)
     rotary = None
     if c.positions == "learned":
       places = self.param("positions", _INIT, (c.position_offset + c.max_positions, c.width))
@@ -369,9 +384,10 @@ def init_params(config: TransformerConfig, key: Array) -> Any:
     the parameter tree; leaves under "layers" have a leading axis of num_layers.
   """
   one = jnp.zeros(1, jnp.int32)
+  tokens = jnp.zeros((1, config.patch_values)) if config.patch_values else one
 
   @jax.jit  # the forward pass falls away, what is left is one small program
   def init(key):
-    return Transformer(config).init(key, one_row(one, one))["params"]
+    return Transformer(config).init(key, one_row(tokens, one))["params"]
 
   return init(key)

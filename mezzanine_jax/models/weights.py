@@ -168,6 +168,8 @@ def _fill(tensors: Tensors, convert: Callable[[np.ndarray], np.ndarray], name: s
 def _converted(config: TransformerConfig, path: str, source: Source,
                values: np.ndarray) -> np.ndarray:
   """A tensor as its file holds it -> the parameter."""
+  if source.folded:
+    values = values.reshape(_folded(values.shape))
   if source.rope_pairs:
     heads = config.num_heads if path.startswith("layers/q/") else config.num_kv_heads
     split = values.reshape(heads, config.head_dim // 2, 2, *values.shape[1:])
@@ -183,6 +185,13 @@ def _file_shape(shape: Sequence[int], source: Source) -> tuple[int, ...]:
   """The shape that a parameter of `shape` has in its file."""
   shape = (*shape[:-1], shape[-1] * source.part[1])
   return shape[::-1] if source.transposed else shape
+
+
+def _folded(shape: Sequence[int]) -> tuple[int, ...]:
+  """[1, T, D] as [T, D], [D, C, P, P] as [D, C P P]."""
+  while len(shape) > 2 and shape[0] == 1:
+    shape = shape[1:]
+  return (*shape[:1], math.prod(shape[1:])) if len(shape) > 2 else tuple(shape)
 
 
 def _check_names(config, wanted, sources, names, ignored):
@@ -212,7 +221,8 @@ def _check_shapes(config, wanted, sources, names, tensors):
     expected = _file_shape(shape[1:] if layered else shape, sources[path])
     for layer in range(config.num_layers if layered else 1):
       name = names[sources[path].name.format(layer)]
-      if tensors.shapes[name] != expected:
+      found = tensors.shapes[name]
+      if (_folded(found) if sources[path].folded else found) != expected:
         wrong[name] = f"{name} has {tensors.shapes[name]} where the config asks for {expected}"
   if wrong:
     raise InputError(f"wrong shapes in the weights: {_listed(list(wrong.values()))}")

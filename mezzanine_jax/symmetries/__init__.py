@@ -13,9 +13,10 @@ from mezzanine_jax.symmetries.chain import chain
 
 TEXT = ("segment_order", "option_order", "demonstration_order", "paraphrase", "factorization")
 IMAGES = ("view", "dihedral")
+POINTS = ("rotation", "translation", "particle_order")
 # What `symmetry` in a configuration may name, and the factory behind it.
 SYMMETRIES = plugins.BuiltIn(
-    {name: f"mezzanine_jax.symmetries.{name}:{name}" for name in TEXT + IMAGES})
+    {name: f"mezzanine_jax.symmetries.{name}:{name}" for name in TEXT + IMAGES + POINTS})
 ENTRY_POINTS = "mezzanine.symmetries"  # where other packages name factories of their own
 
 
@@ -86,6 +87,7 @@ sys.modules[__name__].__class__ = _Package
 __all__ = [
     "ENTRY_POINTS",
     "IMAGES",
+    "POINTS",
     "SYMMETRIES",
     "TEXT",
     "chain",
@@ -96,7 +98,10 @@ __all__ = [
     "make_symmetry",
     "option_order",
     "paraphrase",
+    "particle_order",
+    "rotation",
     "segment_order",
     "symmetry_names",
+    "translation",
     "view",
 ]

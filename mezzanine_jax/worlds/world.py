@@ -19,9 +19,10 @@ class World(NamedTuple):
 
   Attributes:
     train: the training examples; `x` is a dict of fields, each a str, a list of str, a dict of
-      str, or an image uint8[H, W, channels].
+      str, or an array, such as an image uint8[H, W, channels].
     test: the test examples; none shares its cluster with a training example.
-    num_labels: how many labels there are (C); choice c of a prompt is label c.
+    num_labels: how many labels there are (C); choice c of a prompt is label c. 0 where a label is
+      an array of real values.
     notes: what happened to the data, ready for JSON: `asked`, `available` and `used` examples
       of each split, dropped rows with the reason, unusual examples, `messages` for the reader.
     digests: SHA-256 (hex) of each split's used examples, `{"train": ..., "test": ...}`.
@@ -61,7 +62,8 @@ def digest(examples: Sequence[Example]) -> str:
     # A dict as pairs: it is shown in its order, which sort_keys would hide.
     fields = {k: list(v.items()) if isinstance(v, dict) else v for k, v in example.x.items()}
     fields = {k: _bytes(v) if isinstance(v, np.ndarray) else v for k, v in fields.items()}
-    record = [example.id, fields, example.label]
+    label = _bytes(example.label) if isinstance(example.label, np.ndarray) else example.label
+    record = [example.id, fields, label]
     state.update(json.dumps(record, sort_keys=True, separators=(",", ":")).encode() + b"\n")
   return state.hexdigest()
 
@@ -70,6 +72,18 @@ def _bytes(array: np.ndarray) -> list[str]:
   """What stands for an array: its type, shape and bytes."""
   content = np.ascontiguousarray(array).tobytes()
   return [str(array.dtype), str(array.shape), hashlib.sha256(content).hexdigest()]
+
+
+def stacked_labels(examples: Sequence[Example]) -> np.ndarray:
+  """int32[N], -1 where a label is unknown; float32[N, D] where labels are arrays.
+
+  Example:
+    >>> stacked_labels([Example("a", {}, None, "a"), Example("b", {}, 2, "b")]).tolist()
+    [-1, 2]
+  """
+  if any(isinstance(e.label, np.ndarray) for e in examples):
+    return np.stack([e.label for e in examples]).astype(np.float32)
+  return np.array([-1 if e.label is None else e.label for e in examples], np.int32)
 
 
 def stable_hash(*parts: object) -> str:

@@ -40,6 +40,14 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 ENCODERS = ("bert", "distilbert", "roberta")  # without choices; -1 is their last block's state
 CHOICES = ((5, 17, 80), (42,))  # token ids
+IMAGES = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=12,
+              patch_size=4, num_channels=3)
+VISION: dict[str, dict[str, Any]] = {
+    "vit": dict(IMAGES, model_type="vit", intermediate_size=24),
+    "dinov2": dict(IMAGES, model_type="dinov2", mlp_ratio=2),
+}
+MEAN, STD = (0.5, 0.4, 0.3), (0.5, 0.25, 0.2)  # of the pixels, by channel
+RESIZED = 20  # pixels a side of other images than those the model was made for
 
 
 class Golden(NamedTuple):
@@ -91,29 +99,76 @@ def compute(name: str, seed: int = 0, num_tokens: int = 12) -> Golden:
   return Golden(config.to_dict(), weights, tokens, hidden, np.array(log_probs, np.float32))
 
 
-def write(golden: Golden, path: Path) -> None:
+class VisionGolden(NamedTuple):
+  """A tiny model of images and its reference values."""
+
+  config: dict[str, Any]
+  weights: dict[str, np.ndarray]  # as a checkpoint's file has them
+  images: np.ndarray  # float32[B, 12, 12, 3] in [0, 1]
+  hidden: np.ndarray  # float32[L + 1, B, T, D], the last after the final norm
+  resized: np.ndarray  # float32[B, RESIZED, RESIZED, 3]
+  resized_hidden: np.ndarray  # float32[B, T', D], after the final norm
+
+
+def compute_vision(name: str, seed: int = 0) -> VisionGolden:
+  """Runs PyTorch on random weights of one of VISION."""
+  import tempfile
+
+  import torch
+  import transformers
+  from safetensors.numpy import load_file
+
+  settings = dict(VISION[name])
+  config = transformers.AutoConfig.for_model(settings.pop("model_type"), **settings)
+  model = transformers.AutoModel.from_config(config, attn_implementation="eager").float().eval()
+  draw = np.random.default_rng(seed)
+  images, resized = (draw.uniform(size=(2, side, side, 3)).astype(np.float32)
+                     for side in (config.image_size, RESIZED))
+  more = {"interpolate_pos_encoding": True} if name == "vit" else {}
+  with torch.no_grad():
+    for parameter in model.parameters():
+      values = draw.normal(size=tuple(parameter.shape)) * (0.3 if parameter.ndim > 1 else 0.2)
+      shift = parameter.mean().round() if parameter.ndim == 1 else 0.0
+      parameter.copy_(torch.tensor(values, dtype=torch.float32) + shift)
+
+    def run(images, **more):
+      pixels = ((images - np.float32(MEAN)) / np.float32(STD)).transpose(0, 3, 1, 2)
+      return model(torch.tensor(pixels), output_hidden_states=True, **more)
+
+    out = run(images)
+    hidden = torch.stack([*out.hidden_states[:-1], out.last_hidden_state]).numpy()
+    resized_hidden = run(resized, **more).last_hidden_state.numpy()
+  with tempfile.TemporaryDirectory() as folder:
+    model.save_pretrained(folder)
+    weights = load_file(Path(folder) / "model.safetensors")
+  return VisionGolden(config.to_dict(), weights, images, hidden, resized, resized_hidden)
+
+
+def write(golden: Golden | VisionGolden, path: Path) -> None:
   """Saves a golden as one safetensors file, the config in its metadata."""
   from safetensors.numpy import save_file
 
-  extra = {"golden.tokens": golden.tokens, "golden.hidden": golden.hidden,
-           "golden.choice_log_probs": golden.choice_log_probs}
-  arrays = {key: np.ascontiguousarray(value) for key, value in (golden.weights | extra).items()}
-  save_file(arrays, path, {"config": json.dumps(golden.config)})
+  own = golden._asdict()
+  config, weights = own.pop("config"), own.pop("weights")
+  arrays = weights | {f"golden.{key}": value for key, value in own.items()}
+  arrays = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
+  save_file(arrays, path, {"config": json.dumps(config)})
 
 
-def read(path: Path) -> Golden:
+def read(path: Path) -> Golden | VisionGolden:
   """Loads a golden."""
   from safetensors import safe_open
 
   with safe_open(path, framework="numpy") as file:
     arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     config = json.loads(file.metadata()["config"])
-  own = {key: arrays.pop(f"golden.{key}") for key in ("tokens", "hidden", "choice_log_probs")}
-  return Golden(config, arrays, **own)
+  kind = VisionGolden if "golden.images" in arrays else Golden
+  own = {key: arrays.pop(f"golden.{key}") for key in kind._fields[2:]}
+  return kind(config, arrays, **own)
 
 
 if __name__ == "__main__":
-  for each in sys.argv[1:] or CONFIGS:
+  for each in sys.argv[1:] or [*CONFIGS, *VISION]:
     target = Path(__file__).parent / f"{each}.safetensors"
-    write(compute(each), target)
+    write((compute_vision if each in VISION else compute)(each), target)
     print(target.name, target.stat().st_size)

@@ -2,16 +2,26 @@
 
 import dataclasses
 import json
+import pathlib
+import runpy
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 import reported
+from safetensors.numpy import save_file
 
 from mezzanine_jax import distill_data, training
+from mezzanine_jax import store as store_lib
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.models import vision
 from mezzanine_jax.recipes import vision_view_distill as recipe
+from mezzanine_jax.worlds import load_world
+
+GOLDENS_FOLDER = pathlib.Path(__file__).parent.parent / "goldens"
+GOLDENS = runpy.run_path(str(GOLDENS_FOLDER / "make_goldens.py"))
 
 SIZES = {"n_train": 60, "n_test": 9, "k_train": 2, "k_test": 3, "steps": 30, "eval_every": 15,
          "batch_size": 16, "width": 4, "blocks": 1, "hidden": 8, "learning_rate": 0.01,
@@ -21,7 +31,7 @@ TEXT_MODULES = (
     "chat demonstration_order encoding evidence_qa factorization gguf hf_qa hf_text joins language"
     " language_model load multiple_choice option_order packing paraphrase prompts scoring"
     " segment_order sentences show templates text_features text_students texts tokenization"
-    " tokenizer transformer view_texts weights blocks families")
+    " tokenizer transformer view_texts vision weights blocks families")
 TEXT_PACKAGES = "transformers tokenizers syntok gguf safetensors sentencepiece"
 
 
@@ -123,6 +133,55 @@ def test_a_stopped_run_continues_to_the_same_figures(finished, config, tmp_path,
 def test_what_cannot_be_used_is_refused(config, changes, message, tmp_path):
   with pytest.raises(InputError, match=message):
     recipe.run(dataclasses.replace(config, **changes), tmp_path / "out")
+  assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def frozen(tmp_path):
+  """A folder with a tiny random ViT."""
+  golden = GOLDENS["read"](GOLDENS_FOLDER / "vit.safetensors")
+  folder = tmp_path / "tiny_vit"
+  folder.mkdir()
+  (folder / "config.json").write_text(json.dumps(golden.config))
+  (folder / "preprocessor_config.json").write_text(
+      json.dumps({"image_mean": [0.5] * 3, "image_std": [0.5] * 3}))
+  save_file(golden.weights, folder / "model.safetensors")
+  return str(folder)
+
+
+@pytest.mark.slow
+def test_heads_on_a_frozen_model(config, frozen, tmp_path):
+  """Its rows are the model's features of the views, its pictures the views themselves."""
+  own = dataclasses.replace(
+      config, model_name=frozen, base="linear", student="mlp", pool="mean", batch_views=50)
+  results = recipe.run(own, tmp_path / "out")
+  assert results["baseline"]["gap"]["pairwise_tv"] > 0
+  assert 0 < results["baseline"]["representation_gap"] < 1
+  assert results["noise_floor"]["max_tv"] < 1e-5
+  assert (tmp_path / "out" / "views.png").is_file()
+  # The canonical rows are what the model gives for the images as they are.
+  model, world = vision.load_vision(frozen), load_world("images", n_train=60, n_test=9)
+  images = np.stack([e.x["image"] for e in world.test]) / np.float32(255)
+  expected = jax.jit(vision.encoder(model, pooling="mean"))(model.params, images)
+  store = store_lib.reopen(tmp_path / "out" / "views.zarr")
+  rows = store_lib.read(store, "canonical_row")[60:]
+  np.testing.assert_allclose(store_lib.read(store, "features")[rows], expected, atol=1e-5)
+  page = reported.check_run(tmp_path / "out")
+  assert "tiny_vit on digits" in page.text
+  again = recipe.run(own, tmp_path / "out")
+  assert again == results
+
+
+@pytest.mark.parametrize("changes, message", [
+    (dict(student="mlp"), "base 'cnn' reads pixels, but .* gives features: give --base linear or"),
+    (dict(base="mlp"), "student 'cnn' reads pixels"),
+    (dict(base="mlp", student="mlp", layer=5), "layer must be between -3 and 2"),
+    (dict(base="mlp", student="mlp", model_size=9), "must be a multiple of 4, the side of"),
+    (dict(base="mlp", student="mlp", model_name="./nowhere/there"), "there is no model folder"),
+])
+def test_a_frozen_model_that_cannot_be_used(config, frozen, changes, message, tmp_path):
+  with pytest.raises(InputError, match=message):
+    recipe.run(dataclasses.replace(config, **{"model_name": frozen} | changes), tmp_path / "out")
   assert not (tmp_path / "out").exists()
 
 

@@ -20,12 +20,14 @@ class Source(NamedTuple):
     part: (i, n): the parameter is the i-th of n equal parts of the file's columns.
     rope_pairs: whether rows of one head lie as (0, h/2, 1, h/2 + 1, ...), as GGUF files of
       the llama architecture hold queries and keys.
+    folded: whether the file has more axes: ones before, or several for the parameter's inputs.
   """
 
   name: str
   transposed: bool = False
   part: tuple[int, int] = (0, 1)
   rope_pairs: bool = False
+  folded: bool = False
 
 
 class Family(NamedTuple):

@@ -1,0 +1,94 @@
+"""The verdict of a run: checks of the student, each a figure with a 95% interval and a bar."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mezzanine_jax import clustered
+
+
+class Check(NamedTuple):
+  """A check of how good the student's answers are; see `verdict`."""
+
+  name: str
+  meaning: str
+  figure: str
+  keep: np.ndarray
+  bar: float
+  below: bool
+
+
+def verdict(
+    student: Any, lm: Any, constant: Any, block: Mapping[str, Any], movable: np.ndarray,
+    clusters: Sequence[str], who: str, gap: str, distance: str, kept: Check,
+) -> list[dict[str, Any]]:
+  """The four checks, by the figures' names: see `evaluation.verdict` for what they ask.
+
+  Args:
+    student: figures, as for `evaluation.moved_block`, as are lm and constant.
+    lm: the baseline's.
+    constant: those of the constant control.
+    block: the student's block.
+    movable: bool[N].
+    clusters: N names.
+    who: what the baseline is called.
+    gap: the figure that a smaller gap is judged by.
+    distance: that of the distance to the teacher.
+    kept: what must not get worse, the student's minus the baseline's.
+  """
+  names = np.asarray(clusters)
+
+  def paired(
+      name: str, meaning: str, other: Any, figure: str, keep: np.ndarray,
+      bar: float = 0.0, below: bool = True,
+  ) -> dict[str, Any]:
+    a, b = (np.asarray(getattr(model, figure))[keep] for model in (student, other))
+    found = clustered.paired_difference(a, b, names[keep])
+    return _check(name, meaning, found, interval(found, names[keep]), bar, below)
+
+  # The interval is that of the squared ratio: the root has no standard error at 0, and a student
+  # that near is the best there is.
+  near = clustered.Estimate(block["fidelity"], block["fidelity_stderr"])
+  squared = clustered.ratio_and_stderr(
+      np.asarray(student.squared_distance)[movable], np.asarray(lm.squared_distance)[movable],
+      names[movable],
+  )
+  roots = np.sqrt(np.maximum(interval(squared, names[movable]), 0.0)).tolist()
+  return [
+      paired("gap_fell", f"the student's gap minus the {who}'s is below 0", lm, gap, movable),
+      _check("nearer_teacher_than_single_view", "fidelity is below 1", near, roots, 1.0),
+      paired("beats_constant", "distance to the teacher minus a constant's is below 0", constant,
+             distance, movable),
+      paired(kept.name, kept.meaning, lm, kept.figure, kept.keep, kept.bar, kept.below),
+  ]
+
+
+def _check(
+    name: str, meaning: str, found: clustered.Estimate, interval: Sequence[float], bar: float,
+    below: bool = True,
+) -> dict[str, Any]:
+  """One check: whether a 95% interval lies on the right side of a bar."""
+  low, high = interval
+  right, wrong = (high < bar, low > bar) if below else (low > bar, high < bar)
+  answer = "yes" if right else "no" if wrong else "unsure"
+  return {
+      "check": name, "meaning": meaning, "answer": answer, "value": found.value,
+      "stderr": found.stderr, "interval": [low, high], "bar": bar,
+  }
+
+
+def interval(found: clustered.Estimate, clusters: np.ndarray) -> list[float]:
+  """The 95% interval of an estimate, by Student's t with one degree less than clusters.
+
+  Differences that are all alike say nothing of their spread: theirs is the rule of three, 3/G
+  (Hanley and Lippman-Hand, JAMA 249, 1983).
+  """
+  number = len(np.unique(clusters))
+  if found.stderr == 0:
+    half = 3 / number
+  else:
+    from scipy import stats  # half a second to import, and needed at the end of a run only
+
+    half = float(stats.t.ppf(0.975, max(number - 1, 1))) * found.stderr
+  return [found.value - half, found.value + half]
