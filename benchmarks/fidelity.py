@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     rows.append(adapt(table, baseline, name, args))
     show(rows[-1])
   results = {"benchmark": "fidelity", "run": table.config.__dict__, "students": rows, "settings": {
-      k: v for k, v in vars(args).items() if k not in ("json", "run")}}
+      k: v for k, v in vars(args).items() if k not in ("json", "run", "work")}}
   if args.json:
     args.json.write_text(json.dumps(runs.plain(results), indent=1) + "\n")
   return results
