@@ -24,8 +24,8 @@ class ValueFields(TrainingFields, SymmetryFields, WorldFields):
 
   n_train: int = option(2000, "training examples, half of them for the base model", at_least=4)
   n_test: int = option(500, "test examples", at_least=3)
-  student: str = option(
-      "mlp_values", "the student, and the base model", one_of=tuple(students.VALUE_STUDENTS))
+  base: str = option("mlp_values", "the base model", one_of=tuple(students.VALUE_STUDENTS))
+  student: str = option("mlp_values", "the student", one_of=tuple(students.VALUE_STUDENTS))
   hidden: int = option(256, "width of the hidden layers", at_least=1)
   depth: int = option(2, "hidden layers", at_least=0)
   steps: int = option(1500, "optimizer steps", at_least=1)
@@ -86,9 +86,8 @@ def run(
   parts = values.spread_units(asked.data.labels[halves[0]], parts)
   data = asked.data._replace(labels=values.in_spread(asked.data.labels, parts))
   asked = asked._replace(data=data)
-  factory = students.VALUE_STUDENTS[config.student]
-  settings = arguments_of(factory, dataclasses.asdict(config))
-  student = factory(num_choices=data.labels.shape[1], **settings)
+  base, _ = _model(config, config.base, data.labels.shape[1])
+  student, settings = _model(config, config.student, data.labels.shape[1])
   with progress.bar("drawing the views"):
     plan = arrays.plan(asked.prepared, asked.symmetry, batch_views=config.batch_views,
                        **experiment.drawn(config, data))
@@ -100,11 +99,18 @@ def run(
       folder, plan, arrays.renderer(asked.symmetry, see), {}, [e.id for e in data.examples],
       kind=arrays)
   task = base_distill.Task(
-      recipe, WHO, asked, plan, filled, base=student, student=student,
-      meta={"settings": settings, "base": config.student,
+      recipe, WHO, asked, plan, filled, base=base, student=student,
+      meta={"settings": settings, "base": config.base,
             "parts": [part._asdict() for part in parts]},
-      embed=hidden_layer(student), shown=lambda predicted, test: {},
+      embed=hidden_layer(base), shown=lambda predicted, test: {},
       measures=values.measures(parts), align=align,
       more=lambda models, blocks: more(Outcome(
           models, blocks, parts, np.flatnonzero(data.is_test), data, folder.path)))
   return base_distill.run(config, folder, task, halves, started)
+
+
+def _model(config: Any, name: str, numbers: int) -> tuple[students.Student, dict[str, Any]]:
+  """A model of a name that answers with so many numbers, and its settings."""
+  factory = students.VALUE_STUDENTS[name]
+  settings = arguments_of(factory, dataclasses.asdict(config))
+  return factory(num_choices=numbers, **settings), settings

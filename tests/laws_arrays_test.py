@@ -43,7 +43,10 @@ CASES = {
 }
 
 
-@pytest.fixture(params=CASES)
+# The chain holds the laws for its parts, too; each by itself is for the slow tier.
+@pytest.fixture(params=[
+    name if name in ("chain of points", "mirror") else pytest.param(name, marks=pytest.mark.slow)
+    for name in CASES])
 def case(request):
   return CASES[request.param]
 
@@ -54,7 +57,9 @@ def _drawn(name, draws):
   return np.asarray(jax.jit(jax.vmap(symmetry.sample, (0, None)))(keys, x))
 
 
-@pytest.mark.parametrize("name", ["rotation", "translation", "particle_order", "chain of points"])
+@pytest.mark.parametrize("name", [
+    *(pytest.param(name, marks=pytest.mark.slow)
+      for name in ("rotation", "translation", "particle_order")), "chain of points"])
 def test_energy_is_invariant_and_forces_turn_back(name):
   symmetry, x = CASES[name]
   predict = lambda params, x: lennard_jones.answer(x)
