@@ -11,11 +11,11 @@ def get_config():
   return ml_collections.ConfigDict({
       "recipe": "dynamics_action_distill",
       "world": "cart_pole",
-      "n_train": 2000,
+      "n_train": 400,
       "n_test": 500,
       "episode": 10,
       "symmetry": "mirror",
       "k_train": 2,
-      "k_test": 3,
+      "k_test": 2,
       "student_views": "all",
   })

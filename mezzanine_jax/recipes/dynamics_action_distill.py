@@ -54,7 +54,8 @@ class Config(value_distill.ValueFields):
   episode: int = option(10, "steps of an episode", at_least=1)
   symmetry: str = option("mirror", f"families of views: {', '.join(PLANTS)}")
   k_train: int = option(2, "views of a training example", at_least=1)
-  k_test: int = option(3, "views of a test example", at_least=3)
+  n_train: int = option(400, "training steps, half of them for the base model", at_least=4)
+  k_test: int = option(2, "views of a test example", at_least=2)
 
 
 def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ _MODEL = """
       </body>
     </body>
   </worldbody>
-  <actuator><motor joint="slide" gear="8" ctrllimited="true" ctrlrange="-1 1"/></actuator>
+  <actuator><motor joint="slide" gear="12" ctrllimited="true" ctrlrange="-1 1"/></actuator>
 </mujoco>
 """
 
@@ -57,7 +57,7 @@ def load(
   """Simulates episodes of a cart-pole that is pushed at random.
 
   An episode begins at rest or not, anywhere, the pole at any angle; every 0.3 s the cart is
-  pushed by another force, from U(-8, 8) newtons. Each step of it is an example.
+  pushed by another force, from U(-12, 12) newtons. Each step of it is an example.
 
   Args:
     dataset: nothing to choose; must be None.

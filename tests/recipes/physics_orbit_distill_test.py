@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from mezzanine_jax import symmetries
+from mezzanine_jax import finished, html_report, model_card, symmetries
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.recipes import physics_orbit_distill as recipe
 
@@ -27,13 +27,16 @@ def test_a_run_leaves_its_figures_and_pictures(tmp_path, capsys):
           "teacher_by_views", "cost", "data"} <= set(results)
   assert results["data"]["test"] == {"examples": 8, "movable": 8, "exact_orbits": 0}
   assert results["cost"]["rows"] == 60 * 3 + 8 * 4
-  assert results["baseline"]["gap"]["pairwise_square"] > 0 and results["controls"]["constant"][
-      "gap"]["pairwise_square"] < 1e-12
+  assert results["baseline"]["gap"]["pairwise_square"] > 0
+  assert results["controls"]["constant"]["gap"]["pairwise_square"] < 1e-12
   assert results["noise_floor"]["max_distance"] < 1e-4
-  # The mean of the teacher's answers and of the exact ones: their squared error is theirs alone.
-  predictions = json.loads((out / "predictions.json").read_text())["values"]
-  labels = np.array(predictions["baseline"]).shape
-  assert labels == (8, 7)
+  kept = json.loads((out / "predictions.json").read_text())["values"]
+  assert np.shape(kept["baseline"]) == np.shape(kept["teacher"]) == (8, 7)
+  page = html_report.render(finished.read([out]))
+  assert "squared distance" in page and "total variation" not in page
+  assert "mlp_values on lennard_jones" in page
+  assert "forces_rmse" in results["teacher"] and "| RMSE |" in model_card.render(
+      finished.read([out]))
   recipe.show(results, out)
   shown = capsys.readouterr().out
   assert "\nbase model " in shown and "forces" in shown and "turning.png" in shown
