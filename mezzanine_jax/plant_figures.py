@@ -53,7 +53,7 @@ def plant(
               "label": _WHO[name] + ", in the mirror" * mirrored}
       ax_cart.plot(seconds, own[:, 0], **line)
       ax_pole.plot(seconds, own[:, 1], **line)
-      ax_errors.plot(seconds, np.linalg.norm((own - true) / true.std(0), axis=1), **line)
+      ax_errors.plot(seconds, np.linalg.norm((own - true) / np.maximum(true.std(0), 1e-6), axis=1), **line)
   ax_cart.plot(seconds, true[:, 0], "k-", linewidth=2, label="MuJoCo", zorder=0)
   ax_pole.plot(seconds, true[:, 1], "k-", linewidth=2, zorder=0)
   ax_cart.set_title("Position of the cart [m], foreseen from the first step")
