@@ -11,7 +11,7 @@ from mezzanine_jax.recipes import get_recipe
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 TINY = {"n_train": 6, "n_test": 3, "k_train": 2, "k_test": 3, "steps": 4, "eval_every": 2,
         "batch_size": 4, "hidden": 4, "max_shapes": 1, "batch_tokens": 1024,
-        "speed_texts": 2}
+        "speed_texts": 2, "episode": 1}
 
 
 @pytest.fixture(scope="module")
