@@ -45,10 +45,11 @@ setup(
     ],
     extras_require={
         "lm_eval": ["lm_eval>=0.4.13"],
+        "robotics": ["mujoco>=3"],
         "tensorboard": ["tensorboardX>=2.6.3"],
         "test": [
-            "hypothesis", "pillow", "pytest", "pytest-xdist", "scikit-learn", "sentencepiece",
-            "tensorboardX>=2.6.3",
+            "hypothesis", "mujoco>=3", "pillow", "pytest", "pytest-xdist", "scikit-learn",
+            "sentencepiece", "tensorboardX>=2.6.3",
         ],
         "vision": ["pillow", "scikit-learn"],
         "wandb": ["wandb>=0.19.10"],

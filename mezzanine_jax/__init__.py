@@ -1,6 +1,6 @@
 """Measure how far an answer moves over views that should not change it; distill the mean."""
 
-from mezzanine_jax.base import Example, PredictFn, Symmetry, Views
+from mezzanine_jax.base import Control, Example, PredictFn, Symmetry, Views
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.gap import WarrantGap
 from mezzanine_jax.plugins import BuiltIn
@@ -10,6 +10,7 @@ from mezzanine_jax.transforms import marginalize, view_log_probs, views, warrant
 __version__ = "0.1.0"
 
 __all__ = [
+    "Control",
     "Example",
     "InputError",
     "PredictFn",
@@ -23,9 +24,13 @@ __all__ = [
     "dihedral",
     "factorization",
     "marginalize",
+    "mirror",
     "option_order",
     "paraphrase",
+    "particle_order",
+    "rotation",
     "segment_order",
+    "translation",
     "view",
     "view_log_probs",
     "views",

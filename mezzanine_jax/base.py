@@ -126,3 +126,17 @@ class Symmetry(NamedTuple):
   orbit: OrbitFn = no_orbit
   orbit_size: OrbitSizeFn = endless
   orders: OrdersFn = no_orders
+
+
+class Control(NamedTuple):
+  """A transformation that is meant to change the answer: no symmetry, and nothing is aligned.
+
+  A model whose answers stay as good under it does not use what it takes away.
+
+  Attributes:
+    sample: `(key, xs) -> element`, one draw for a whole batch; xs a pytree [N, ...].
+    act: `(element, xs) -> xs` of the same shapes.
+  """
+
+  sample: SampleFn
+  act: ActFn

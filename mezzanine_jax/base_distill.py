@@ -63,8 +63,9 @@ class Task(NamedTuple):
     draw: `(results, beliefs, features, test)` draws pictures of the recipe's own.
     measures: of the kind of predictions.
     align: of the symmetry, on predictions float[C]; None where they are invariant.
-    more: `(models) -> blocks` more of the results, from the trained models `baseline` and
-      `student`, each `features[D] -> prediction[C]` of one view, which is not aligned.
+    more: `(models, blocks) -> blocks` more of the results, from those that there are and the
+      trained models `baseline` and `student`, each `features[D] -> prediction[C]` of one view,
+      which is not aligned.
   """
 
   recipe: str
@@ -81,7 +82,7 @@ class Task(NamedTuple):
   draw: Callable[..., None] = lambda results, beliefs, features, test: None
   measures: comparison.Measures = comparison.BELIEFS
   align: AlignFn | None = None
-  more: Callable[..., dict[str, Any]] = lambda models: {}
+  more: Callable[..., dict[str, Any]] = lambda models, blocks: {}
 
 
 def halves(config: Any, data: experiment.Data) -> tuple[np.ndarray, np.ndarray]:
@@ -182,7 +183,7 @@ def run(
       **({} if real else {"by_movability": comparison.movability_blocks(
           base_test, models, labels, clusters)}),
       **task.more({"baseline": _one_view(task.base, base.params),
-                   "student": _one_view(task.student, trained.result.params)}),
+                   "student": _one_view(task.student, trained.result.params)}, blocks),
       "data": experiment.data_block(task.asked, plan) | {
           "base_examples": len(halves[0]), "distill_examples": len(halves[1])},
       "cost": filled.cost | {

@@ -45,7 +45,7 @@ def verdict(
   ) -> dict[str, Any]:
     a, b = (np.asarray(getattr(model, figure))[keep] for model in (student, other))
     found = clustered.paired_difference(a, b, names[keep])
-    return _check(name, meaning, found, interval(found, names[keep]), bar, below)
+    return check(name, meaning, found, interval(found, names[keep]), bar, below)
 
   # The interval is that of the squared ratio: the root has no standard error at 0, and a student
   # that near is the best there is.
@@ -57,18 +57,27 @@ def verdict(
   roots = np.sqrt(np.maximum(interval(squared, names[movable]), 0.0)).tolist()
   return [
       paired("gap_fell", f"the student's gap minus the {who}'s is below 0", lm, gap, movable),
-      _check("nearer_teacher_than_single_view", "fidelity is below 1", near, roots, 1.0),
+      check("nearer_teacher_than_single_view", "fidelity is below 1", near, roots, 1.0),
       paired("beats_constant", "distance to the teacher minus a constant's is below 0", constant,
              distance, movable),
       paired(kept.name, kept.meaning, lm, kept.figure, kept.keep, kept.bar, kept.below),
   ]
 
 
-def _check(
+def check(
     name: str, meaning: str, found: clustered.Estimate, interval: Sequence[float], bar: float,
     below: bool = True,
 ) -> dict[str, Any]:
-  """One check: whether a 95% interval lies on the right side of a bar."""
+  """One check: whether a 95% interval lies on the right side of a bar.
+
+  Args:
+    name: of the check.
+    meaning: what it asks, in words.
+    found: the figure.
+    interval: (low, high).
+    bar: the figure is to be below it.
+    below: False: above it.
+  """
   low, high = interval
   right, wrong = (high < bar, low > bar) if below else (low > bar, high < bar)
   answer = "yes" if right else "no" if wrong else "unsure"

@@ -24,6 +24,11 @@ FIGURES = {
     "auroc": ("AUROC", "area under the ROC curve"),
     "entropy": ("entropy", "of the belief, nats"),
     "choice_mass": ("mass on the choices", "share of the belief over the whole vocabulary"),
+    "rmse": ("RMSE", "to what is exact; 1 is always answering the mean"),
+    "squared_error": ("squared error", "to what is exact, as a share of its variance"),
+    "gap_movable.pairwise_square": (
+        "gap", "squared distance of two views, as a share of the variance of what is exact"),
+    "square_to_teacher_movable": ("distance", "squared, of the one pass to the teacher"),
     "gap_movable.pairwise_tv": ("gap", "total variation between two views, examples that can move"),
     "gap_movable.flip_rate": ("flips", "share of views with another answer than the canonical"),
     "gap_movable.any_flip": ("any flip", "share of examples with more than one answer"),
@@ -45,8 +50,11 @@ FIGURES = {
     "tv_ratio": ("TV ratio", "the same as a plain ratio of TVs"),
 }
 _OVER_VIEWS = "over_views."  # quality on every view, beside that on the canonical one
-MAIN = ("accuracy", "nll", "gap_movable.pairwise_tv", "gap_movable.flip_rate",
-        "tv_to_teacher_movable", "fidelity")
+MAIN = ("accuracy", "nll", "rmse", "gap_movable.pairwise_tv", "gap_movable.pairwise_square",
+        "gap_movable.flip_rate", "tv_to_teacher_movable", "square_to_teacher_movable", "fidelity")
+# What gap and distance to the teacher are, where they are of real values.
+OF_VALUES = {"gap_movable.pairwise_tv": "gap_movable.pairwise_square",
+             "tv_to_teacher_movable": "square_to_teacher_movable"}
 
 
 class Run(NamedTuple):
@@ -144,6 +152,12 @@ def value(block: Mapping[str, Any], path: str) -> Value | None:
   return Value(found, stderr, (found - Z95 * stderr, found + Z95 * stderr))
 
 
+def of_kind(block: Mapping[str, Any], path: str) -> Value | None:
+  """A figure of beliefs, or what stands for it in a block of real values; see `value`."""
+  found = value(block, path)
+  return value(block, OF_VALUES[path]) if found is None and path in OF_VALUES else found
+
+
 def figure_paths(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
   """The figures that any of the blocks has: those of `FIGURES`, then others with errors."""
   known = [path for path in FIGURES if any(value(block, path) for block in blocks)]
@@ -191,20 +205,23 @@ def subject(results: Mapping[str, Any]) -> str:
 def in_words(results: Mapping[str, Any]) -> list[str]:
   """What the figures say, for someone who reads nothing else."""
   baseline, test = results["baseline"], results["data"].get("test", {})
-  gap, flips = (value(baseline, f"gap_movable.{n}") for n in ("pairwise_tv", "flip_rate"))
+  gap, flips = (of_kind(baseline, f"gap_movable.{n}") for n in ("pairwise_tv", "flip_rate"))
   out = []
   if gap is None:
     return ["No test example can move, so there is no gap to measure."]
   counts = ""
   if "movable" in test and "examples" in test:
     counts = f", over the {test['movable']} of {test['examples']} test examples that can move"
-  out.append(f"Two views of one example, which should be answered alike, differ by {_pm(gap)} in"
-             f" total variation{counts}.")
+  unit = "in total variation"
+  if report.is_real(results):
+    unit = "of the variance of what is exact (squared distance)"
+  out.append(f"Two views of one example, which should be answered alike, differ by {_pm(gap)}"
+             f" {unit}{counts}.")
   if flips:
     out.append(f"The {who(results)}'s answer to a random view differs from its answer to the"
                f" canonical one in {flips.value:.0%} of cases.")
   student = results.get("student")
-  own = student and value(student, "gap_movable.pairwise_tv")
+  own = student and of_kind(student, "gap_movable.pairwise_tv")
   if own:
     out.append(f"The student's gap is {_pm(own)}.")
   near = student and value(student, "fidelity")

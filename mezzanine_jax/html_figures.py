@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mezzanine_jax import finished
+from mezzanine_jax import finished, report
 from mezzanine_jax.clustered import Z95
 from mezzanine_jax.finished import Run
 from mezzanine_jax.metrics import NUM_BINS
@@ -72,7 +72,7 @@ def pictures(runs: Sequence[Run]) -> tuple[list[Picture], list[str]]:
 def _flattening(runs: Sequence[Run]) -> Picture | str:
   """Distance to the teacher against the gap, one point a model."""
   points = [
-      (run, model, *(finished.value(block, path)
+      (run, model, *(finished.of_kind(block, path)
                      for path in ("gap_movable.pairwise_tv", "tv_to_teacher_movable")))
       for run in runs for model, block in finished.models(run.results).items()
   ]
@@ -98,8 +98,9 @@ def _flattening(runs: Sequence[Run]) -> Picture | str:
             "arrowstyle": "->", "color": _MUTED, "linestyle": "--", "shrinkA": 6, "shrinkB": 6})
     ax.set_xlim(left=min(0, ax.get_xlim()[0]))
     ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
-    ax.set_xlabel("gap: TV between two views")
-    ax.set_ylabel("TV of the one pass to the teacher")
+    real = all(report.is_real(run.results) for run in runs)
+    ax.set_xlabel(f"gap: {'squared distance of' if real else 'TV between'} two views")
+    ax.set_ylabel(f"{'squared distance' if real else 'TV'} of the one pass to the teacher")
 
   return Picture(
       "Did the student learn, or only flatten?",
@@ -111,7 +112,7 @@ def _flattening(runs: Sequence[Run]) -> Picture | str:
 
 def _gaps(runs: Sequence[Run]) -> Picture | str:
   """The gap of baseline and student of every run."""
-  rows = [(run, model, finished.value(block, "gap_movable.pairwise_tv"))
+  rows = [(run, model, finished.of_kind(block, "gap_movable.pairwise_tv"))
           for run in runs for model, block in finished.models(run.results).items()
           if model in ("baseline", "student")]
   rows = [row for row in rows if row[2]]
@@ -126,7 +127,7 @@ def _gaps(runs: Sequence[Run]) -> Picture | str:
     ax.set_yticks(range(len(rows)), names)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlim(left=min(0, ax.get_xlim()[0]))
-    ax.set_xlabel("gap: TV between two views")
+    ax.set_xlabel("gap between two views")
 
   return Picture("The gaps side by side", "Bars are 95% intervals.",
                  _svg(draw, "gaps", height=1.1 + 0.32 * len(rows)))
@@ -178,6 +179,8 @@ def _by_views(runs: Sequence[Run]) -> Picture | str:
   shown = {"pairwise_tv": ("pairwise TV (unbiased)", "o-")}
   if len(runs) == 1:
     shown["tv_to_mean_plugin"] = ("TV to the mean, plug-in", "s--")
+    if report.is_real(runs[0].results):
+      shown = {"pairwise_square": ("squared distance of two views (unbiased)", "o-")}
   lines = _lines(runs, "gap_by_views", shown)
   if not lines:
     return "There is no picture of the gap against the number of views: no example can move."
@@ -195,7 +198,7 @@ def _by_views(runs: Sequence[Run]) -> Picture | str:
     ax.set_ylabel("gap")
 
   more = (" The plug-in distance to the mean of the same views grows with K by its own bias."
-          if len(runs) == 1 else "")
+          if "tv_to_mean_plugin" in shown else "")
   return Picture(
       "Gap against the number of views",
       "The gap of the single view as it would have been estimated from fewer views: an unbiased"

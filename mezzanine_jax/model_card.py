@@ -80,7 +80,7 @@ def _card(run: Run) -> list[str]:
       "## Figures", _table([run]),
       f"± is one standard error, clustered by {markdown(report.cluster(results))}; behind rates"
       " (accuracy, flips) stands their 95% interval (Wilson's, for as many independent examples as"
-      " would have their standard error). Gap (total variation between two views), flips, distance"
+      " would have their standard error). Gap (between two views), flips, distance"
       " to the teacher and fidelity are over the examples that can move. Fidelity below 1: the"
       " student's one pass is nearer the teacher than the baseline's.",
       "## How it was made", _list([f"{name}: {shown}" for name, shown in finished.facts(results)]),

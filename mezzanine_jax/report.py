@@ -118,6 +118,10 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
         "note", f"the choices hold {mass:.1%} of the LM's belief in its whole vocabulary")
   for line in spread_lines({who: results["baseline"], "student": results["student"]}):
     notes.add_row("note", line)
+  for part, figure in _parts(results).items():
+    shown = ((label, results[label]) for label in ("baseline", "teacher", "student"))
+    notes.add_row("note", f"RMSE of {part}: " + ", ".join(
+        f"{who if label == 'baseline' else label} {pm(block, figure)}" for label, block in shown))
   if "noise_floor" in results:
     notes.add_row("note", noise_text(results["noise_floor"]))
   for part, own in results.get("by_movability", {}).items():
@@ -155,19 +159,25 @@ def _columns(results: Mapping[str, Any]) -> dict[str, str]:
   if not is_real(results):
     return {"accuracy": "accuracy", "NLL": "nll", "gap": "pairwise_tv", "flips": "flip_rate",
             "distance": "tv_to_teacher_movable", "fidelity": "fidelity"}
-  parts = [name for name in results["baseline"] if name.endswith("_rmse")]
-  return {name.removesuffix("_rmse"): name for name in parts} | {
+  parts = _parts(results)
+  return (parts if len(parts) <= 2 else {}) | {  # no more fit into 80 columns
       "RMSE": "rmse", "gap": "pairwise_square", "distance": "square_to_teacher_movable",
       "fidelity": "fidelity"}
+
+
+def _parts(results: Mapping[str, Any]) -> dict[str, str]:
+  """What the parts of real values are called -> the figure of their error."""
+  names = (name for name in results["baseline"] if name.endswith("_rmse"))
+  return {name.removesuffix("_rmse").replace("_", " "): name for name in names}
 
 
 def _units(results: Mapping[str, Any]) -> str:
   """What gap and distance are."""
   if not is_real(results):
     return "gap (pairwise TV), flips, distance to the teacher (TV)"
-  parts = ", ".join(results["data"]["choices"])
-  return (f"RMSE to what is exact ({parts}: in their own units; together: in units of their spread,"
-          " so that always answering the mean has 1), gap (squared distance of two views, as a"
+  parts = ", ".join(_parts(results))
+  return (f"RMSE to what is exact ({parts}: of a number, in its own unit; together: in units of"
+          " their spread, so that 1 is all there is), gap (squared distance of two views, as a"
           " share of the variance), squared distance to the teacher")
 
 

@@ -32,6 +32,7 @@ class Part(NamedTuple):
     stop: one behind its last.
     shift: in its own unit, what 0 stands for.
     scale: in its own unit, what 1 stands for.
+    centred: whether 0 is to stand for the mean; not where a symmetry turns or mirrors it.
   """
 
   name: str
@@ -40,6 +41,7 @@ class Part(NamedTuple):
   stop: int
   shift: float = 0.0
   scale: float = 1.0
+  centred: bool = False
 
 
 class Figures(NamedTuple):
@@ -58,22 +60,19 @@ class Figures(NamedTuple):
 def spread_units(values_NxD: np.ndarray, parts: Sequence[Part]) -> tuple[Part, ...]:
   """The parts with shifts and scales by which each has a share of 1/P of a variance of 1.
 
-  A part of one number is shifted by its mean. One of several, such as the coordinates of a
-  vector, is not, so that turning and mirroring it means the same in these units.
-
   Args:
     values_NxD: float[N, D], in their own units: of training examples.
     parts: P parts, which hold all D numbers.
 
   Example:
-    >>> part, = spread_units(np.array([[1.0], [5.0]]), [Part("energy", "J", 0, 1)])
+    >>> part, = spread_units(np.array([[1.0], [5.0]]), [Part("energy", "J", 0, 1, centred=True)])
     >>> part.shift, part.scale
     (3.0, 2.0)
   """
   out = []
   for part in parts:
     own = np.asarray(values_NxD, np.float64)[:, part.start : part.stop]
-    shift = float(own.mean()) if own.shape[1] == 1 else 0.0
+    shift = float(own.mean()) if part.centred else 0.0
     variance = ((own - shift) ** 2).sum(1).mean() * len(parts)
     out.append(part._replace(shift=shift, scale=float(np.sqrt(variance)) or 1.0))
   return tuple(out)

@@ -11,6 +11,7 @@ GROUP = "mezzanine.recipes"  # entry points of other packages: a module like tho
 
 # Name -> module, imported when it is asked for.
 RECIPES = {
+    "dynamics_action_distill": "mezzanine_jax.recipes.dynamics_action_distill",
     "hf_llm_hiddenstate_order_distill": "mezzanine_jax.recipes.hf_llm_hiddenstate_order_distill",
     "hf_text_order_distill": "mezzanine_jax.recipes.hf_text_order_distill",
     "llm_belief_distill": "mezzanine_jax.recipes.llm_belief_distill",

@@ -14,9 +14,10 @@ from mezzanine_jax.symmetries.chain import chain
 TEXT = ("segment_order", "option_order", "demonstration_order", "paraphrase", "factorization")
 IMAGES = ("view", "dihedral")
 POINTS = ("rotation", "translation", "particle_order")
+PLANTS = ("mirror",)
 # What `symmetry` in a configuration may name, and the factory behind it.
 SYMMETRIES = plugins.BuiltIn(
-    {name: f"mezzanine_jax.symmetries.{name}:{name}" for name in TEXT + IMAGES + POINTS})
+    {name: f"mezzanine_jax.symmetries.{name}:{name}" for name in TEXT + IMAGES + POINTS + PLANTS})
 ENTRY_POINTS = "mezzanine.symmetries"  # where other packages name factories of their own
 
 
@@ -87,6 +88,7 @@ sys.modules[__name__].__class__ = _Package
 __all__ = [
     "ENTRY_POINTS",
     "IMAGES",
+    "PLANTS",
     "POINTS",
     "SYMMETRIES",
     "TEXT",
@@ -96,6 +98,7 @@ __all__ = [
     "factorization",
     "get_symmetry",
     "make_symmetry",
+    "mirror",
     "option_order",
     "paraphrase",
     "particle_order",

@@ -15,7 +15,8 @@ GROUP = "mezzanine.worlds"  # entry points of other packages: a loader like thos
 
 WORLDS = plugins.BuiltIn({
   name: f"mezzanine_jax.worlds.{name}:load"
-  for name in ("evidence_qa", "hf_qa", "hf_text", "images", "lennard_jones", "multiple_choice")
+  for name in (
+    "evidence_qa", "hf_qa", "hf_text", "images", "multiple_choice", "lennard_jones", "cart_pole")
 })
 
 

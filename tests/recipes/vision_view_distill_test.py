@@ -210,7 +210,8 @@ def test_it_imports_nothing_of_texts():
   program = """
 import mezzanine_jax.cli
 from mezzanine_jax import finished, html_report, model_card, report, symmetries, worlds
-from mezzanine_jax.recipes import vision_view_distill
+from mezzanine_jax.recipes import (
+    dynamics_action_distill, physics_orbit_distill, vision_view_distill)
 assert vision_view_distill.Config().crop == 0.1 and symmetries.view and worlds.get_world("images")
 try:
   import mezzanine_jax.prompts
