@@ -23,7 +23,7 @@ from mezzanine_jax.models.weights import Tensors, load_params, open_safetensors
 _HUB_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer*",
               "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
               "merges.txt", "chat_template.jinja", "preprocessor_config.json")
-_LATER = ("layer_scale", "patch_values")  # facts of images' models
+_LATER = ("layer_scale", "patch_values")  # facts that only images' models have
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ def load_model(name: str, dtype: str = "float32") -> LanguageModel:
   """
   if dtype not in DTYPES:
     raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-  path = locate(name)
+  path = _locate(name)
   if path.suffix == ".gguf":
     metadata, tensors = gguf.open_gguf(path)
     config = gguf.gguf_config(metadata, tensors)
@@ -91,7 +91,7 @@ def load_model(name: str, dtype: str = "float32") -> LanguageModel:
     params = load_params(config, family.gguf_weights, tensors, dtype,
                          ignored=re.escape(gguf.ROPE_FACTORS))
   else:
-    hf = read_config(path)
+    hf = _read_config(path)
     family = family_of(hf["model_type"])
     config = family.config(hf)
     tokenizer, chat = directory_tokenizer(path), directory_chat(path)
@@ -103,15 +103,11 @@ def load_model(name: str, dtype: str = "float32") -> LanguageModel:
     raise InputError(f"the tokenizer of {name!r} has {size} tokens, more than the model's "
                      f"{config.vocab_size}; they do not belong together")
   return LanguageModel(name, config, params, tokenizer,
-                       digest(config, tensors, dtype, tokenizer.to_str()), chat)
+                       _digest(config, tensors, tokenizer, dtype), chat)
 
 
-def locate(name: str) -> Path:
-  """The folder or .gguf file that a model name stands for; downloads hub ids.
-
-  Raises:
-    InputError: it is not found.
-  """
+def _locate(name: str) -> Path:
+  """The folder or .gguf file that a model name stands for; downloads hub ids."""
   if name.startswith("pkg:"):
     return _in_package(name.removeprefix("pkg:"))
   path = Path(name).expanduser()
@@ -161,43 +157,55 @@ def _from_hub(name: str) -> Path:
                      ".gguf file or pkg:NAME") from error
 
 
-def read_config(directory: Path) -> dict[str, Any]:
-  """config.json of a model folder; its `model_type` is text.
-
-  Raises:
-    InputError: it is missing or damaged.
-  """
-  config = read_json(directory, "config.json", "model_type")
-  if not isinstance(config["model_type"], str):
-    raise InputError(f"the 'model_type' in {directory / 'config.json'} must be text")
+def _read_config(directory: Path) -> dict[str, Any]:
+  """config.json of a model folder."""
+  file = directory / "config.json"
+  if not file.is_file():
+    raise InputError(f"{directory} holds no config.json; it is not a model folder")
+  try:
+    config = json.loads(file.read_text("utf-8"))
+  except ValueError as error:
+    raise InputError(f"{file} is not valid json ({error})") from error
+  if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+    raise InputError(f"{file} must be a json object with a 'model_type'")
   return config
 
 
-def read_json(directory: Path, name: str, field: str) -> dict[str, Any]:
-  """A json file of a model folder, which must hold a field.
-
-  Raises:
-    InputError: it is missing or damaged, or lacks the field.
-  """
-  file = directory / name
-  if not file.is_file():
-    raise InputError(f"{directory} holds no {name}; it is not a model folder")
-  try:
-    found = json.loads(file.read_text("utf-8"))
-  except ValueError as error:
-    raise InputError(f"{file} is not valid json ({error})") from error
-  if not isinstance(found, dict) or field not in found:
-    raise InputError(f"{file} must be a json object with a {field!r}")
-  return found
+def _digest(config: TransformerConfig, tensors: Tensors, tokenizer: tokenizers.Tokenizer,
+            dtype: str) -> str:
+  """`digest` of a model of texts."""
+  return digest(config, tensors, dtype, tokenizer.to_str())
 
 
 def digest(config: TransformerConfig, tensors: Tensors, *facts: str) -> str:
-  """SHA-256 of everything that changes the numbers: weights, architecture, facts; not paths."""
+  """SHA-256 (hex) of everything that changes a model's numbers; paths do not.
+
+  Args:
+    config: the architecture.
+    tensors: the weights.
+    *facts: what else counts.
+  """
   total = hashlib.sha256()
   for file in tensors.files:
     with file.open("rb") as stream:
       total.update(hashlib.file_digest(stream, "sha256").digest())
-  # What only some families have counts where it is set: the digests of others stay as they were.
+  # Later facts count where they are set: the digests of other models stay as they were.
   known = {k: v for k, v in dataclasses.asdict(config).items() if v or k not in _LATER}
   total.update((json.dumps(known, sort_keys=True) + "".join(facts)).encode())
   return total.hexdigest()
+
+
+def model_folder(name: str) -> tuple[Path, dict[str, Any]]:
+  """The folder of a model and what its config.json holds; downloads hub ids.
+
+  Args:
+    name: as for `load_model`, but for GGUF files.
+
+  Raises:
+    InputError: it is not found, or its config cannot be read.
+  """
+  path = _locate(name)
+  if not path.is_dir():
+    raise InputError(f"{name!r} is a file; give the hub id or the folder of a model with"
+                     " safetensors")
+  return path, _read_config(path)

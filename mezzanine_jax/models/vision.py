@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -72,10 +73,7 @@ def load_vision(name: str, dtype: str = "float32", size: int | None = None) -> V
   """
   if dtype not in DTYPES:
     raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-  path = load.locate(name)
-  if not path.is_dir():
-    raise InputError(f"a model of images is a hub id or a folder with safetensors, got {name!r}")
-  hf = load.read_config(path)
+  path, hf = load.model_folder(name)
   family = family_of(hf["model_type"], VISION)
   config, patch, own = family.config(hf), size_of(hf, "patch_size"), size_of(hf, "image_size")
   size = own if size is None else size
@@ -186,14 +184,18 @@ def _patches(model: VisionModel, image: Array) -> Array:
   return cut.transpose(0, 2, 4, 1, 3).reshape(side * side, -1)
 
 
-def _moment(path: Any, field: str, channels: int) -> np.ndarray:
+def _moment(path: Path, field: str, channels: int) -> np.ndarray:
   """`image_mean` or `image_std` of the model's preprocessor."""
-  found = load.read_json(path, _PREPROCESSOR, field)[field]
+  file = path / _PREPROCESSOR
+  if not file.is_file():
+    raise InputError(f"{path} holds no {_PREPROCESSOR}, which says what pixels are divided by")
   try:
+    found = json.loads(file.read_text("utf-8"))
+    found = found.get(field) if isinstance(found, dict) else None
     values = np.array(found, np.float32)
-  except (TypeError, ValueError):
-    values = np.empty(0)
+  except (TypeError, ValueError) as error:
+    raise InputError(f"{field} in {file} cannot be read ({error})") from error
   if values.shape != (channels,) or not np.isfinite(values).all() or (
       field == "image_std" and not (values > 0).all()):
-    raise InputError(f"{field} in {path / _PREPROCESSOR} must be {channels} numbers, got {found!r}")
+    raise InputError(f"{field} in {file} must be {channels} numbers, got {found!r}")
   return values

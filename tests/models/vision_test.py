@@ -136,6 +136,12 @@ def test_what_else_is_refused(vit, write_vision):
     vision.encoder(model, layer=3)
   with pytest.raises(InputError, match="needs images of 3 channels .or grey ones., got 4"):
     jax.eval_shape(vision.encoder(model), model.params, np.zeros((1, 8, 8, 4), np.float32))
+  (folder / "preprocessor_config.json").write_text("{")
+  with pytest.raises(InputError, match="image_mean in .*preprocessor_config.json cannot be read"):
+    vision.load_vision(str(folder))
+  (folder / "preprocessor_config.json").write_text('{"image_mean": [0, 0, 0]}')
+  with pytest.raises(InputError, match="image_std in .* must be 3 numbers, got None"):
+    vision.load_vision(str(folder))
   (folder / "preprocessor_config.json").unlink()
   with pytest.raises(InputError, match="holds no preprocessor_config.json"):
     vision.load_vision(str(folder))
