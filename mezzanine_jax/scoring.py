@@ -1,7 +1,7 @@
 """Log-probs of every choice and pooled features of the prompt, out of one forward pass."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -302,5 +302,14 @@ def view_rows_scorer(
         choice_log_probs=align(elements, scores.choice_log_probs),
         log_probs=align(elements, scores.log_probs),
     )
+
+  return apply
+
+
+def answers_only(score: Callable[..., Scores]) -> Callable[..., Answers]:
+  """The same scores without the features, which are not computed then."""
+
+  def apply(*args: Any) -> Answers:
+    return Answers(*score(*args)[:3])
 
   return apply

@@ -14,6 +14,7 @@ import tokenizers
 from mezzanine_jax.allowed import DTYPES
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models import gguf
+from mezzanine_jax.models.architectures import architecture
 from mezzanine_jax.models.chat import ChatTemplate, directory_chat, gguf_chat
 from mezzanine_jax.models.families import family_of
 from mezzanine_jax.models.tokenizer import directory_tokenizer, gguf_tokenizer
@@ -105,8 +106,31 @@ def load_model(name: str, dtype: str = "float32") -> LanguageModel:
                        _digest(config, tensors, tokenizer, dtype), chat)
 
 
-def _locate(name: str) -> Path:
-  """The folder or .gguf file that a model name stands for; downloads hub ids."""
+def load_config(name: str) -> TransformerConfig:
+  """The architecture of a model; no weights are read, or needed.
+
+  Args:
+    name: as for `load_model`; a folder needs config.json only, and of a hub id only that is
+      downloaded. Names of `architectures` need nothing.
+
+  Raises:
+    InputError: the model is not found or not supported.
+
+  Example:
+    >>> load_config("gpt2").num_layers
+    12
+  """
+  hf = None if Path(name).is_dir() else architecture(name)
+  if hf is None:
+    path = _locate(name, ("config.json",))
+    if path.suffix == ".gguf":
+      return gguf.gguf_config(*gguf.open_gguf(path))
+    hf = _read_config(path)
+  return family_of(hf["model_type"]).config(hf)
+
+
+def _locate(name: str, files: tuple[str, ...] = _HUB_FILES) -> Path:
+  """The folder or .gguf file that a model name stands for; downloads such files of hub ids."""
   if name.startswith("pkg:"):
     return _in_package(name.removeprefix("pkg:"))
   path = Path(name).expanduser()
@@ -117,7 +141,7 @@ def _locate(name: str) -> Path:
   if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
     raise InputError(f"there is no model folder {name!r}; allowed are a hub id, a folder, a .gguf "
                      "file or pkg:NAME")
-  return _from_hub(name)
+  return _from_hub(name, files)
 
 
 def _in_package(package: str) -> Path:
@@ -139,13 +163,13 @@ def _in_package(package: str) -> Path:
   return found[0]
 
 
-def _from_hub(name: str) -> Path:
-  """The local snapshot of a hub model, downloaded if it is not there."""
+def _from_hub(name: str, files: tuple[str, ...]) -> Path:
+  """The local snapshot of a hub model's files, downloaded if it is not there."""
   import huggingface_hub
   from huggingface_hub import errors
 
   try:
-    return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(_HUB_FILES)))
+    return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(files)))
   except errors.LocalEntryNotFoundError as error:
     raise InputError(f"the hub cannot be reached and model {name!r} is not, or not wholly, in the "
                      "local cache; give a local folder, a .gguf file or pkg:NAME") from error

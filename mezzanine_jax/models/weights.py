@@ -121,7 +121,7 @@ def load_params(config: TransformerConfig, sources: Mapping[str, Source], tensor
   Raises:
     InputError: missing or extra tensors, wrong shapes, NaN or infinity; the tensors are named.
   """
-  shapes = jax.eval_shape(functools.partial(init_params, config), jax.random.key(0))
+  shapes = param_shapes(config, dtype)
   leaves, tree = jax.tree_util.tree_flatten_with_path(shapes)
   wanted = {"/".join(key.key for key in path): leaf.shape for path, leaf in leaves}
   names = {_plain_name(name, prefix, renamed): name for name in tensors.shapes}
@@ -129,16 +129,34 @@ def load_params(config: TransformerConfig, sources: Mapping[str, Source], tensor
   _check_shapes(config, wanted, sources, names, tensors)
   params = []
   with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # NumPy lets threads run at once
-    for path, shape in wanted.items():
+    for (path, shape), (_, leaf) in zip(wanted.items(), leaves, strict=True):
       layered = path.startswith("layers/")
-      is_matrix = len(shape) - layered > 1
-      full = _aligned(shape, jnp.dtype(dtype) if is_matrix else np.dtype(np.float32))
+      full = _aligned(shape, leaf.dtype)
       parts = full if layered else full[None]
       own = [names[sources[path].name.format(layer)] for layer in range(len(parts))]
       convert = functools.partial(_converted, config, path, sources[path])
       list(pool.map(functools.partial(_fill, tensors, convert), own, parts))
       params.append(jax.device_put(full))  # on a CPU the array itself, not a copy
   return jax.tree_util.tree_unflatten(tree, params)
+
+
+def param_shapes(config: TransformerConfig, dtype: str) -> Any:
+  """The tree of parameters as `load_params` makes it, shapes and dtypes alone.
+
+  Args:
+    config: the architecture.
+    dtype: "float32" or "bfloat16", of matrices; norms and biases are float32.
+
+  Returns:
+    `jax.ShapeDtypeStruct`s.
+  """
+  shapes = jax.eval_shape(functools.partial(init_params, config), jax.random.key(0))
+
+  def typed(path, leaf):
+    is_matrix = len(leaf.shape) - (path[0].key == "layers") > 1
+    return jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(dtype) if is_matrix else jnp.float32)
+
+  return jax.tree_util.tree_map_with_path(typed, shapes)
 
 
 def _plain_name(name: str, prefix: str, renamed: Mapping[str, str]) -> str:

@@ -100,7 +100,7 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   asked = experiment.ask(config)
   data, lm = asked.data, asked.lm
   layers = _layers(config.embed_layer)
-  batch_fn = _batch_fn(config, lm, asked.symmetry)
+  lm_batch_fn = batch_fn(config, lm, asked.symmetry)
   plan = experiment.plan_views(config, data, asked.prepared, lm.tokenizer, asked.symmetry)
   parts = experiment.split_training(config, data)
   fingerprint = runs.fingerprint(
@@ -109,7 +109,7 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
       config, asked, plan, choice_norm=config.choice_norm,
       features=[layers, config.embed_mode, config.features_dtype])
   folder = runs.begin(folder, fingerprint, {runs.STORE: rows_fingerprint})
-  scored = experiment.score(folder, plan, batch_fn, lm.params, [e.id for e in data.examples])
+  scored = experiment.score(folder, plan, lm_batch_fn, lm.params, [e.id for e in data.examples])
   data_block = experiment.data_block(asked, plan)
   digest = lm.digest
   asked = asked._replace(lm=None)
@@ -177,22 +177,28 @@ def predictor(saved: predict.Saved) -> Callable[[Sequence[Example]], predict.Ans
   """
   loaded = predict.load_head(saved.params, saved.meta)
   config, lm = saved.config, predict.load_same_lm(saved)
-  batch_fn = _batch_fn(config, lm, still())
+  lm_batch_fn = batch_fn(config, lm, still())
 
   def answer(examples: Sequence[Example]) -> predict.Answers:
     prepared = predict.prepare(saved, lm, examples)
-    return predict.one_pass(config, prepared, examples, lm, batch_fn, loaded)
+    return predict.one_pass(config, prepared, examples, lm, lm_batch_fn, loaded)
 
   return answer
 
 
-def _batch_fn(
+def batch_fn(
     config: Config, lm: LanguageModel, symmetry: Symmetry
 ) -> Callable[..., scoring.Scores]:
-  """The function of a batch of views: the LM's answers and hidden states, in their dtype."""
-  batch_fn = experiment.lm_batch_fn(
+  """The function of a batch of views: the LM's answers and hidden states, in their dtype.
+
+  Args:
+    config: see `Config`.
+    lm: of which the architecture and the dtype are read.
+    symmetry: the family of views.
+  """
+  scores = experiment.lm_batch_fn(
       config, lm, symmetry, embed_layer=_layers(config.embed_layer), embed_mode=config.embed_mode)
-  return _with_features_in(batch_fn, config.features_dtype)
+  return _with_features_in(scores, config.features_dtype)
 
 
 def _layers(names: str) -> tuple[int, ...]:

@@ -9,6 +9,7 @@
 import dataclasses
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -27,7 +28,9 @@ from mezzanine_jax import (
     scoring,
 )
 from mezzanine_jax import store as store_lib
+from mezzanine_jax.base import Symmetry
 from mezzanine_jax.config import option
+from mezzanine_jax.models.load import LanguageModel
 from mezzanine_jax.settings import LmFields, RunFields, SymmetryFields, WorldFields
 
 NAME = "llm_order_gap"
@@ -73,7 +76,7 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
       config, asked, plan, choice_norm=config.choice_norm, features=None)
   folder = runs.begin(folder, fingerprint, {runs.STORE: rows_fingerprint})
   scored = experiment.score(
-      folder, plan, _choices_only(experiment.lm_batch_fn(config, lm, asked.symmetry)), lm.params,
+      folder, plan, batch_fn(config, lm, asked.symmetry), lm.params,
       [e.id for e in data.examples])
 
   beliefs, clusters = scored.beliefs, data.clusters
@@ -120,10 +123,14 @@ def _with_published(
   return block
 
 
-def _choices_only(batch_fn):
-  """The same scores without hidden states, which nobody reads."""
+def batch_fn(
+    config: Config, lm: LanguageModel, symmetry: Symmetry
+) -> Callable[..., scoring.Answers]:
+  """The function of a batch of views: the LM's answers, without hidden states, which nobody reads.
 
-  def apply(params, elements, rows):
-    return scoring.Answers(*batch_fn(params, elements, rows)[:3])
-
-  return apply
+  Args:
+    config: see `Config`.
+    lm: of which the architecture and the dtype are read.
+    symmetry: the family of views.
+  """
+  return scoring.answers_only(experiment.lm_batch_fn(config, lm, symmetry))
