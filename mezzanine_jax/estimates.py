@@ -135,7 +135,7 @@ def compiled_seconds(text: str, chip: Chip, count: int) -> float:
     count: devices.
   """
   bodies = {found[1]: found[2] for found in re.finditer(
-      r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL)}
+      r"^(?:ENTRY )?%?([\w.\-]+) \([^\n]*\{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL)}
   entry = re.search(r"^ENTRY %?([\w.\-]+) ", text, re.MULTILINE)[1]
 
   def seconds(name: str) -> float:
