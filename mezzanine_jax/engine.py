@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mezzanine_jax import cache, damage, locks
+from mezzanine_jax import cache, damage, devices, locks
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Element, Params, Views
 from mezzanine_jax.errors import InputError
@@ -238,10 +238,9 @@ def outputs(
   Returns:
     A pytree of numpy arrays [R, ...].
   """
-  batch_fn, parts = jax.jit(batch_fn), []
-  for batch in batches:
-    out = jax.device_get(batch_fn(params, *inputs_of(batch)))
-    parts.append(jax.tree.map(lambda a, batch=batch: a[: batch.stop - batch.start], out))
+  runner, parts = devices.runner(batch_fn, params, inputs_of), []
+  for group in devices.grouped(batches, runner.ways):
+    parts += runner.fetch(group, runner.start(runner.inputs(group)))
   return jax.tree.map(lambda *a: np.concatenate(a), *parts)
 
 
@@ -268,7 +267,8 @@ def run(
 
   While the device works on one batch, the host makes the next and writes the one before: one
   transfer in and one out for each. Batches are the unit of what is continued, so a row is
-  always computed beside the same others.
+  always computed beside the same others. Over a mesh of devices, where `params` were placed by
+  `mesh.place`, so many batches of one shape run side by side as its axis `data` is long.
 
   Args:
     batch_fn: `(params, *inputs) -> NamedTuple of arrays [size, ...]`, pure.
@@ -287,31 +287,34 @@ def run(
   Raises:
     InputError: if a result is not finite.
   """
-  batch_fn = jax.jit(batch_fn)
+  runner = devices.runner(batch_fn, params, inputs_of)
   done = store_lib.done_rows(store)
   is_held = [bool(done[b.start : b.stop].all()) for b in batches]
   if any(is_held):
     progress(sum(b.stop - b.start for b, held in zip(batches, is_held, strict=True) if held))
   ran, waiting = 0, None
-  for batch, held in zip(batches, is_held, strict=True):
-    if held:
-      continue
-    inputs = jax.device_put(inputs_of(batch))
+
+  def keep(group: Sequence[Batch], out: Any) -> int:
+    fetched = runner.fetch(group, out)
+    return sum(_finish(batch, rows, store, name_of, progress)
+               for batch, rows in zip(group, fetched, strict=True))
+
+  missing = [batch for batch, held in zip(batches, is_held, strict=True) if not held]
+  for group in devices.grouped(missing, runner.ways):
+    inputs = runner.inputs(group)
     if waiting is not None and jax.default_backend() == "cpu":
       jax.block_until_ready(waiting)  # two at once would fight for the same cores
-    out = batch_fn(params, *inputs)
+    out = runner.start(inputs)
     if waiting is not None:  # the one before is fetched while this one runs
-      ran += _finish(*waiting, store, name_of, progress)
-    waiting = batch, out
-  if waiting is not None:
-    ran += _finish(*waiting, store, name_of, progress)
-  return ran
+      ran += keep(*waiting)
+    waiting = group, out
+  return ran if waiting is None else ran + keep(*waiting)
 
 
 def _finish(batch: Batch, out: Any, store: store_lib.Store, name_of, progress) -> int:
-  """Fetches a batch's results, checks them, and writes them."""
+  """Checks a batch's results, and writes them."""
+  values = out._asdict()
   count = batch.stop - batch.start
-  values = {name: a[:count] for name, a in jax.device_get(out)._asdict().items()}
   for name, a in values.items():
     bad = np.flatnonzero(~np.isfinite(a).reshape(count, -1).all(1))
     if len(bad):

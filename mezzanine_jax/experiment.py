@@ -17,6 +17,7 @@ import numpy as np
 from mezzanine_jax import asking as asking_lib
 from mezzanine_jax import designs, evaluation, noise, preemption, progress, runs
 from mezzanine_jax import distill_data as data_lib
+from mezzanine_jax import mesh as mesh_lib
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Example, Params, Symmetry
 from mezzanine_jax.errors import InputError
@@ -172,7 +173,8 @@ def ask(config: Any, choose: Callable[[Data], Data] = lambda data: data) -> Aske
         f" {len(choices)}; give one choice a label, split at |"
     )
   with progress.bar("loading the language model"):
-    lm = load_lm(config.lm_name, config.dtype)
+    mesh = mesh_lib.make_mesh(config.mesh)
+    lm = load_lm(config.lm_name, config.dtype, mesh, config.fully_sharded)
   data = choose(data)
   asking = asking_lib.Asking(
       template, world.evidence, choices, world.label_names, world.train,

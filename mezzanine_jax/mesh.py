@@ -5,6 +5,7 @@ fully sharded, over `data` too. Nothing here depends on values, so shapes withou
 devices that are not there (those of `jax.experimental.topologies`) do as well.
 """
 
+import functools
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -197,6 +198,11 @@ def mesh_of(params: Any) -> Mesh | None:
   return None
 
 
+def over_data(mesh: Mesh) -> NamedSharding:
+  """Where the inputs of `spread` lie: their first axis over `data`."""
+  return NamedSharding(mesh, P(DATA))
+
+
 def spread(batch_fn: Callable[..., Any], mesh: Mesh, params: Any) -> Callable[..., Any]:
   """`batch_fn` for one batch of each group of devices along `data`, all at once.
 
@@ -204,26 +210,35 @@ def spread(batch_fn: Callable[..., Any], mesh: Mesh, params: Any) -> Callable[..
   nothing. Otherwise the compiler divides the work as the parameters are divided.
 
   Args:
-    batch_fn: `(params, *inputs) -> pytree of arrays`, pure.
+    batch_fn: `(params, *inputs) -> pytree of arrays`, pure. The same function for two calls
+      compiles once.
     mesh: from `make_mesh`.
     params: as they will be passed, or `jax.ShapeDtypeStruct`s with their shardings.
 
   Returns:
-    `(params, *inputs)` with an axis of size `data` in front of every array of inputs and results.
+    `(params, *inputs)` with an axis of size `data` in front of every array of inputs and results,
+    under `jax.jit`.
   """
+  whole = all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(params))
+  return functools.partial(_side_by_side if whole else _divided, batch_fn, mesh)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _side_by_side(batch_fn: Callable[..., Any], mesh: Mesh, params: Any, *inputs: Any) -> Any:
+  """Every device runs a batch of its own with parameters of its own."""
+
+  def one(params: Any, *inputs: Any) -> Any:
+    out = batch_fn(params, *jax.tree.map(lambda a: a[0], inputs))
+    return jax.tree.map(lambda a: a[None], out)
+
   rows = P(DATA)
-  if all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(params)):
+  return jax.shard_map(
+      one, mesh=mesh, in_specs=(P(), *[rows] * len(inputs)), out_specs=rows, check_vma=False,
+  )(params, *inputs)
 
-    def one(params: Any, *inputs: Any) -> Any:
-      out = batch_fn(params, *jax.tree.map(lambda a: a[0], inputs))
-      return jax.tree.map(lambda a: a[None], out)
 
-    return lambda params, *inputs: jax.shard_map(
-        one, mesh=mesh, in_specs=(P(), *[rows] * len(inputs)), out_specs=rows, check_vma=False,
-    )(params, *inputs)
-
-  def many(params: Any, *inputs: Any) -> Any:
-    each = jax.vmap(batch_fn, (None, *[0] * len(inputs)), spmd_axis_name=DATA)
-    return jax.lax.with_sharding_constraint(each(params, *inputs), NamedSharding(mesh, rows))
-
-  return many
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _divided(batch_fn: Callable[..., Any], mesh: Mesh, params: Any, *inputs: Any) -> Any:
+  """The compiler divides the work as the parameters are divided."""
+  each = jax.vmap(batch_fn, (None, *[0] * len(inputs)), spmd_axis_name=DATA)
+  return jax.lax.with_sharding_constraint(each(params, *inputs), over_data(mesh))
