@@ -58,6 +58,9 @@ def _run(argv: list[str]) -> int:
   commands.add_parser(
       "run", add_help=False, help="run, continue or show an experiment (run RECIPE --help)"
   )
+  commands.add_parser(
+      "plan", add_help=False,
+      help="does it fit, and how long will it take: memory, FLOPs and time before anything runs")
   shown = commands.add_parser(
       "report", help="a page, or a model card, of finished runs",
       description="Writes report.html from the folder of a finished run, or of several side by"
@@ -89,9 +92,11 @@ def _run(argv: list[str]) -> int:
   applied.add_argument("--out", required=True, metavar="FILE",
                        help="where the lines go; - prints them")
   applied.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
-  # The fields of `run` depend on its recipe, so that it parses its own arguments.
+  # The fields of these two depend on the recipe, so that they parse their own arguments.
   if argv[:1] == ["run"]:
     return _run_recipe(argv[1:])
+  if argv[:1] == ["plan"]:
+    return _plan(argv[1:])
   arguments, rest = parser.parse_known_args(argv)
   if arguments.command == "predict":
     return _predict(arguments, _fields(rest))
@@ -173,8 +178,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _run_recipe(argv: list[str]) -> int:
   """`mezzanine run [RECIPE] [--config FILE] [--out DIR] [--FIELD VALUE …]`."""
-  from mezzanine_jax import config as config_lib
-  from mezzanine_jax.recipes import get_recipe, recipe_names
+  from mezzanine_jax.recipes import recipe_names
 
   first = argparse.ArgumentParser(
       prog="mezzanine run", add_help=False, allow_abbrev=False,
@@ -186,25 +190,10 @@ def _run_recipe(argv: list[str]) -> int:
   first.add_argument("--config", metavar="FILE", help="Python file with get_config()")
   first.add_argument("--out", metavar="DIR", help="folder of the run (default: out/RECIPE)")
   first.add_argument("--show", metavar="N", help="print N test examples with their views, and stop")
-  # A recipe comes first or not at all: the value of a field is never taken for one.
-  named = argv[:1] if argv and not argv[0].startswith("-") else []
-  known, rest = first.parse_known_args(argv[len(named) :])
-  recipe = named[0] if named else None
-  from_file = config_lib.read_file(known.config) if known.config else {}
-  recipe = recipe or from_file.pop("recipe", None)
-  if recipe is None:
-    if {"-h", "--help"} & set(rest):
-      first.print_help()
-      return 0
-    known = ", ".join(recipe_names())
-    raise InputError(f"name a recipe or a --config that names one; recipes: {known}")
-  from_file.pop("recipe", None)
-  module = get_recipe(recipe)
-  if {"-h", "--help"} & set(rest):
-    _parser(first, recipe, module).print_help()
+  found = _configured(first, argv)
+  if found is None:
     return 0
-  flags = _fields(rest)
-  config = config_lib.resolve(module.Config, from_file, flags)
+  known, recipe, module, config, _ = found
   out = known.out or os.path.join("out", recipe)
   _quiet()
   if known.show is not None:
@@ -218,6 +207,77 @@ def _run_recipe(argv: list[str]) -> int:
   if finished:
     print("This run had finished before; its results again:")
   getattr(module, "show", report.show)(results, out)
+  return 0
+
+
+def _configured(
+    first: argparse.ArgumentParser, argv: list[str]
+) -> tuple[argparse.Namespace, str, ModuleType, Any, set[str]] | None:
+  """Arguments, recipe, its module, its configuration, and the fields given; None: help was shown.
+
+  Defaults < `--config FILE` < `--FIELD VALUE`; `first` has the arguments that are no fields.
+  """
+  from mezzanine_jax import config as config_lib
+  from mezzanine_jax.recipes import get_recipe, recipe_names
+
+  # A recipe comes first or not at all: the value of a field is never taken for one.
+  named = argv[:1] if argv and not argv[0].startswith("-") else []
+  known, rest = first.parse_known_args(argv[len(named) :])
+  recipe = named[0] if named else None
+  from_file = config_lib.read_file(known.config) if known.config else {}
+  recipe = recipe or from_file.pop("recipe", None)
+  if recipe is None:
+    if {"-h", "--help"} & set(rest):
+      first.print_help()
+      return None
+    names = ", ".join(recipe_names())
+    raise InputError(f"name a recipe or a --config that names one; recipes: {names}")
+  from_file.pop("recipe", None)
+  module = get_recipe(recipe)
+  if {"-h", "--help"} & set(rest):
+    _parser(first, recipe, module).print_help()
+    return None
+  flags = _fields(rest)
+  config = config_lib.resolve(module.Config, from_file, flags)
+  return known, recipe, module, config, {*from_file, *flags}
+
+
+def _plan(argv: list[str]) -> int:
+  """`mezzanine plan [RECIPE] --topology T [--config FILE] [--model NAME] [--FIELD VALUE …]`."""
+  first = argparse.ArgumentParser(
+      prog="mezzanine plan", add_help=False, allow_abbrev=False,
+      usage="mezzanine plan [RECIPE] --topology T [--config FILE] [--model NAME] [--FIELD VALUE"
+      " ...]",
+      description="Compiles what a run would call, from shapes alone, for devices that need not be"
+      " there, and tells whether it fits, what it costs and what would be better. Nothing is run.",
+  )
+  first.add_argument("--config", metavar="FILE", help="Python file with get_config()")
+  first.add_argument("--topology", metavar="T", help="cpu, cpu:N, or a TPU slice such as v5e:2x2"
+                     " (pip install 'mezzanine_jax[tpu]')")
+  first.add_argument("--model", metavar="NAME", help="instead of the lm_name: gpt2, smollm2-135m,"
+                     " tinyllama-1.1b, llama-8b, or anything with a config.json")
+  first.add_argument("--row_tokens", metavar="N", type=int, help="tokens of a usual prompt"
+                     " (default: 170, as of BoolQ)")
+  first.add_argument("--choice_tokens", metavar="N", type=int, default=1,
+                     help="tokens of the longest choice")
+  found = _configured(first, argv)
+  if found is None:
+    return 0
+  known, _, module, config, given = found
+  if known.topology is None:
+    raise InputError("plan needs a --topology: cpu, cpu:N, or a TPU slice such as v5e:2x2")
+  if known.model is not None:
+    config = dataclasses.replace(config, lm_name=known.model)
+  _quiet()
+  import jax
+
+  jax.config.update("jax_platforms", "cpu")  # to plan for a device is not to take it
+  from mezzanine_jax import plan, plan_report, topologies
+
+  plan_report.show(plan.plan(
+      module, config, topologies.topology(known.topology), given=given,
+      row_tokens=plan.ROW_TOKENS if known.row_tokens is None else known.row_tokens,
+      choice_tokens=known.choice_tokens))
   return 0
 
 
@@ -238,8 +298,8 @@ def _parser(first: argparse.ArgumentParser, recipe: str, module) -> argparse.Arg
   from mezzanine_jax import config as config_lib
 
   parser = argparse.ArgumentParser(
-      prog="mezzanine run", parents=[first], allow_abbrev=False,
-      usage=f"mezzanine run {recipe} [--config FILE] [--out DIR] [--FIELD VALUE ...]",
+      prog=first.prog, parents=[first], allow_abbrev=False,
+      usage=first.usage.replace("[RECIPE]", recipe),
       description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   group = parser.add_argument_group("fields")

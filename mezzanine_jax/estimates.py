@@ -10,7 +10,10 @@ from jax.extend import core
 
 from mezzanine_jax.topologies import Chip, Topology
 
-_OUT_OF_MEMORY = re.compile(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm")
+# What the TPU's compiler says of a program without room: all of it, or its temporaries alone.
+_OUT_OF_MEMORY = re.compile(
+    r"Used (?P<all>[\d.]+[KMGT]?) of (?P<room>[\d.]+[KMGT]?) hbm"
+    r"|temporaries \((?P<part>[\d.]+[KMGT]?)\) exceeds available HBM \((?P<left>[\d.]+[KMGT]?)\)")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f64": 8, "s64": 8,
           "u64": 8}  # any other type: 4
@@ -72,12 +75,11 @@ def program(
   try:
     compiled = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
-    found = _OUT_OF_MEMORY.search(str(error))
-    if found is None:
+    if (found := out_of_memory(str(error), arguments)) is None:
       raise
-    needed, room = (float(found[i]) * _UNITS[found[i + 1]] for i in (1, 3))
-    rest = max(needed - arguments, 0.0)
-    return Program(arguments, rest, 0.0, needed, room, flops, math.inf, "compiler")
+    needed, room = found
+    return Program(arguments, max(needed - arguments, 0.0), 0.0, needed, room, flops, math.inf,
+                   "compiler")
   memory = compiled.memory_analysis()
   own = memory.output_size_in_bytes - memory.alias_size_in_bytes
   needed = (memory.argument_size_in_bytes + memory.temp_size_in_bytes + own
@@ -88,6 +90,29 @@ def program(
   return Program(memory.argument_size_in_bytes, memory.temp_size_in_bytes, own, needed,
                  chip.memory, flops, seconds if needed <= chip.memory else math.inf,
                  "roofline" if chip.clock is None else "compiler")
+
+
+def out_of_memory(message: str, arguments: float) -> tuple[float, float] | None:
+  """Bytes that a program needs, and bytes that there are, out of the compiler's refusal.
+
+  Args:
+    message: of the error.
+    arguments: bytes of the arguments.
+
+  Returns:
+    None where the message is about something else.
+
+  Example:
+    >>> out_of_memory("Ran out of memory: Used 20G of 15.75G hbm.", 0.0)
+    (21474836480.0, 16911433728.0)
+  """
+  found = _OUT_OF_MEMORY.search(message)
+  if found is None:
+    return None
+  number = lambda text: float(text.rstrip("KMGT")) * _UNITS[text.lstrip("0123456789.")]
+  if found["all"]:
+    return number(found["all"]), number(found["room"])
+  return arguments + number(found["part"]), number(found["left"])
 
 
 def product_flops(jaxpr: Any) -> float:

@@ -46,12 +46,14 @@ class Topology(NamedTuple):
   Attributes:
     name: as it was given.
     chip: what each of them can do.
-    devices: which may be there or not.
+    devices: of one host, there or not: each process of a run has a mesh of its own.
+    hosts: how many such hosts there are.
   """
 
   name: str
   chip: Chip
   devices: Sequence[Any]
+  hosts: int
 
 
 class _Tpu(NamedTuple):
@@ -111,7 +113,9 @@ def topology(name: str) -> Topology:
     raise InputError(
         f"topology {name!r} needs libtpu, the TPU's compiler, which is not installed: pip install"
         " 'mezzanine_jax[tpu]' (no TPU is needed), or plan for cpu")
-  return Topology(name, tpu.chip, _tpu_devices(name, math.prod(shape), tpu.settings))
+  devices = _tpu_devices(name, math.prod(shape), tpu.settings)
+  first = [device for device in devices if device.process_index == 0]
+  return Topology(name, tpu.chip, first, len(devices) // len(first))
 
 
 def _tpu_devices(name: str, count: int, settings: dict[str, str]) -> list[Any]:
@@ -147,7 +151,7 @@ def _cpu(name: str, count: int) -> Topology:
   flops, bandwidth = _measured()
   chip = Chip(memory / count, flops / count, flops / count, bandwidth / count, 0.0, None,
               "this machine: its memory, and a product and a sum that were timed just now")
-  return Topology(name, chip, devices[:count])
+  return Topology(name, chip, devices[:count], 1)
 
 
 def _measured(size: int = 1024) -> tuple[float, float]:
