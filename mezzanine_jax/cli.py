@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
+from mezzanine_jax import arguments as arguments_lib
 from mezzanine_jax import preemption
 from mezzanine_jax.errors import InputError
 
@@ -23,6 +24,19 @@ def main(argv: Sequence[str] | None = None) -> int:
   `cache verify` that found damage.
   """
   argv = list(sys.argv[1:] if argv is None else argv)
+  if argv[:1] != ["run"]:
+    return _guarded(argv)
+  from mezzanine_jax import hosts
+
+  try:
+    return hosts.leave(_guarded(argv))
+  except Exception:
+    hosts.fail()
+    raise
+
+
+def _guarded(argv: list[str]) -> int:
+  """Runs a command; errors of the user's, the disk and the machine become a sentence."""
   try:
     with preemption.raised():
       return _run(argv)
@@ -99,7 +113,7 @@ def _run(argv: list[str]) -> int:
     return _plan(argv[1:])
   arguments, rest = parser.parse_known_args(argv)
   if arguments.command == "predict":
-    return _predict(arguments, _fields(rest))
+    return _predict(arguments, arguments_lib.fields(rest))
   if rest:
     parser.error(f"unrecognized arguments: {' '.join(rest)}")
   if arguments.command == "cache":
@@ -190,7 +204,12 @@ def _run_recipe(argv: list[str]) -> int:
   first.add_argument("--config", metavar="FILE", help="Python file with get_config()")
   first.add_argument("--out", metavar="DIR", help="folder of the run (default: out/RECIPE)")
   first.add_argument("--show", metavar="N", help="print N test examples with their views, and stop")
-  found = _configured(first, argv)
+  first.add_argument("--coordinator", metavar="HOST:PORT", help="of several processes, the place"
+                     " where the first one listens; auto: the cluster tells (TPU pods, SLURM)")
+  first.add_argument("--num_processes", metavar="N", type=int, help="how many processes there are")
+  first.add_argument("--process_id", metavar="I", type=int, help="which this is, from 0: all"
+                     " share the folders, the first trains and reports")
+  found = arguments_lib.configured(first, argv)
   if found is None:
     return 0
   known, recipe, module, config, _ = found
@@ -198,48 +217,22 @@ def _run_recipe(argv: list[str]) -> int:
   _quiet()
   if known.show is not None:
     return _show(recipe, module, config, known.show)
+  _join(known)
 
-  from mezzanine_jax import compile_cache, report, runs
+  from mezzanine_jax import compile_cache, hosts, report, runs
 
   compile_cache.enable()
   finished = os.path.isfile(os.path.join(out, runs.RESULTS))
-  results = module.run(config, out)
+  try:
+    results = module.run(config, out)
+  except hosts.Left:
+    return 0
+  if not hosts.is_first():
+    return 0
   if finished:
     print("This run had finished before; its results again:")
   getattr(module, "show", report.show)(results, out)
   return 0
-
-
-def _configured(
-    first: argparse.ArgumentParser, argv: list[str]
-) -> tuple[argparse.Namespace, str, ModuleType, Any, set[str]] | None:
-  """Arguments, recipe, its module, its configuration, and the fields given; None: help was shown.
-
-  Defaults < `--config FILE` < `--FIELD VALUE`; `first` has the arguments that are no fields.
-  """
-  from mezzanine_jax import config as config_lib
-  from mezzanine_jax.recipes import get_recipe, recipe_names
-
-  # A recipe comes first or not at all: the value of a field is never taken for one.
-  named = argv[:1] if argv and not argv[0].startswith("-") else []
-  known, rest = first.parse_known_args(argv[len(named) :])
-  recipe = named[0] if named else None
-  from_file = config_lib.read_file(known.config) if known.config else {}
-  recipe = recipe or from_file.pop("recipe", None)
-  if recipe is None:
-    if {"-h", "--help"} & set(rest):
-      first.print_help()
-      return None
-    names = ", ".join(recipe_names())
-    raise InputError(f"name a recipe or a --config that names one; recipes: {names}")
-  from_file.pop("recipe", None)
-  module = get_recipe(recipe)
-  if {"-h", "--help"} & set(rest):
-    _parser(first, recipe, module).print_help()
-    return None
-  flags = _fields(rest)
-  config = config_lib.resolve(module.Config, from_file, flags)
-  return known, recipe, module, config, {*from_file, *flags}
 
 
 def _plan(argv: list[str]) -> int:
@@ -260,7 +253,7 @@ def _plan(argv: list[str]) -> int:
                      " (default: 170, as of BoolQ)")
   first.add_argument("--choice_tokens", metavar="N", type=int, default=1,
                      help="tokens of the longest choice")
-  found = _configured(first, argv)
+  found = arguments_lib.configured(first, argv)
   if found is None:
     return 0
   known, _, module, config, given = found
@@ -281,6 +274,18 @@ def _plan(argv: list[str]) -> int:
   return 0
 
 
+def _join(known: argparse.Namespace) -> None:
+  """Joins the other processes, where there are any."""
+  numbers = (known.num_processes, known.process_id)
+  if known.coordinator is None:
+    if numbers != (None, None):
+      raise InputError("--num_processes and --process_id need --coordinator HOST:PORT")
+    return
+  from mezzanine_jax import hosts
+
+  hosts.join(known.coordinator, *numbers)
+
+
 def _show(recipe: str, module: ModuleType, config: Any, number: str) -> int:
   """`mezzanine run … --show N`: examples as the model sees them."""
   if not number.isdecimal() or int(number) < 1:
@@ -291,40 +296,6 @@ def _show(recipe: str, module: ModuleType, config: Any, number: str) -> int:
 
   Console().print(module.show_views(config, int(number)))
   return 0
-
-
-def _parser(first: argparse.ArgumentParser, recipe: str, module) -> argparse.ArgumentParser:
-  """The help of a recipe: every field with its type, default and a line of text."""
-  from mezzanine_jax import config as config_lib
-
-  parser = argparse.ArgumentParser(
-      prog=first.prog, parents=[first], allow_abbrev=False,
-      usage=first.usage.replace("[RECIPE]", recipe),
-      description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  group = parser.add_argument_group("fields")
-  for field in dataclasses.fields(module.Config):
-    allowed = f" ({', '.join(field.metadata['one_of'])})" if field.metadata["one_of"] else ""
-    text = f"{field.metadata['help']}{allowed}; default {field.default!r}"
-    kind = config_lib.type_name(field)
-    group.add_argument(f"--{field.name}", metavar=kind, help=text.replace("%", "%%"))
-  return parser
-
-
-def _fields(rest: Sequence[str]) -> dict[str, str]:
-  """`--field value` and `--field=value` pairs as a dict."""
-  flags, words = {}, list(rest)
-  while words:
-    word = words.pop(0)
-    if not word.startswith("--"):
-      raise InputError(f"expected --FIELD VALUE, got {word!r}")
-    name, equals, value = word[2:].partition("=")
-    if not equals:
-      if not words or words[0].startswith("--"):
-        raise InputError(f"--{name} needs a value")
-      value = words.pop(0)
-    flags[name] = value
-  return flags
 
 
 def _list() -> int:

@@ -1,5 +1,6 @@
 """The engine: distinct (example, view) pairs become rows, rows become batches of few shapes."""
 
+import functools
 import hashlib
 import logging
 import pathlib
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mezzanine_jax import cache, damage, devices, locks
+from mezzanine_jax import cache, damage, devices, hosts, locks, parts
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Element, Params, Views
 from mezzanine_jax.errors import InputError
@@ -175,6 +176,7 @@ def fill(
     ids: Sequence[str],
     about: Mapping[str, Any] | None = None,
     progress: Callable[[int], None] = lambda rows: None,
+    processes: hosts.Processes = hosts.ALONE,
 ) -> tuple[store_lib.Store, int]:
   """Opens or makes the store of some rows, and runs those that it does not hold yet.
 
@@ -190,6 +192,7 @@ def fill(
     ids: the examples' names, for errors.
     about: what a reader may want to know of the store.
     progress: called with the number of rows whenever some are done.
+    processes: that share the work; see `hosts.here`.
 
   Returns:
     The store, every row done, and how many rows were run now.
@@ -197,6 +200,7 @@ def fill(
   Raises:
     InputError: if another process writes the store, it belongs to another run, or it cannot be
       written.
+    hosts.Left: in all processes but the first, when they have done their shares.
   """
   shapes = jax.eval_shape(batch_fn, params, *inputs_of(batches[0]))._asdict()
   arrays = {name: ((len(rows.example), *a.shape[1:]), str(a.dtype)) for name, a in shapes.items()}
@@ -204,19 +208,36 @@ def fill(
       "canonical_row": rows.canonical_row, "row": rows.row, "log_weight": views.log_weights,
   }
   path = pathlib.Path(path)
+  scored = functools.partial(
+      run, batch_fn, params, inputs_of, progress=progress,
+      name_of=lambda row: f"example {ids[rows.example[row]]!r}")
+  if processes.index:
+    told = parts.tell(processes, fingerprint, np.zeros(len(rows.example), bool))
+    own = parts.shares(batches, told.done, processes.count)[processes.index]
+    if own:
+      progress(len(rows.example) - sum(b.stop - b.start for b in own))  # those of the others
+      scored(own, parts.own_part(path, told, processes.index, fingerprint, arrays))
+    raise hosts.Left
   if damage.is_whole(path, fingerprint):  # it may be in a place that can only be read
     store = store_lib.open_store(path, fingerprint, arrays, index)
     store_lib.touch(store)
+    parts.tell(processes, fingerprint, np.ones(len(rows.example), bool))
     progress(len(rows.example))
     return store, 0
   with locks.only_one(cache.lock_of(path), str(path)):
     store = store_lib.open_store(path, fingerprint, arrays, index, about)
     if (mended := damage.mend(store, index)) is not None:
       logging.getLogger(__name__).warning(mended)
-    ran = run(
-        batch_fn, params, inputs_of, batches, store, progress=progress,
-        name_of=lambda row: f"example {ids[rows.example[row]]!r}",
-    )
+    parts.absorb(store, fingerprint)
+    ran = 0
+    if processes.count > 1:
+      told = parts.tell(processes, fingerprint, store_lib.done_rows(store))
+      dealt = parts.shares(batches, told.done, processes.count)
+      progress(int(told.done.sum()))
+      ran = scored(dealt[0], store)
+      ran += parts.gather(store, fingerprint, told, dealt, progress)
+      scored.keywords["progress"] = lambda rows: None  # all were counted
+    ran += scored(batches, store)
     store_lib.touch(store)
   return store, ran
 

@@ -9,7 +9,7 @@ import functools
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -17,7 +17,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.models.transformer import TransformerConfig
+
+if TYPE_CHECKING:  # experiments without a transformer import this module, too
+  from mezzanine_jax.models.transformer import TransformerConfig
 
 DATA, MODEL = "data", "model"
 ALL_DEVICES = "data=-1,model=1"
@@ -94,7 +96,7 @@ def make_mesh(text: str = ALL_DEVICES, devices: Sequence[Any] | None = None) -> 
 
 
 def param_specs(
-    config: TransformerConfig, shapes: Any, mesh: Mesh, fully_sharded: bool = False
+    config: "TransformerConfig", shapes: Any, mesh: Mesh, fully_sharded: bool = False
 ) -> Any:
   """What every parameter of a transformer is split over; what does not divide stays whole.
 
@@ -111,6 +113,7 @@ def param_specs(
     A tree of `PartitionSpec`.
 
   Example:
+    >>> from mezzanine_jax.models.transformer import TransformerConfig
     >>> config = TransformerConfig(vocab_size=10, width=8, num_layers=2, num_heads=2,
     ...                            num_kv_heads=1, head_dim=4, mlp_width=16, max_positions=8,
     ...                            rope_frequencies=(1.0, 0.01))
@@ -142,7 +145,7 @@ def param_specs(
   return jax.tree_util.tree_map_with_path(spec, shapes)
 
 
-def _split_axes(config: TransformerConfig, ways: int) -> dict[tuple[str, ...], int]:
+def _split_axes(config: "TransformerConfig", ways: int) -> dict[tuple[str, ...], int]:
   """Which axis of which parameter is cut into `ways` over `model`."""
   if ways == 1:
     return {}
@@ -161,7 +164,7 @@ def _split_axes(config: TransformerConfig, ways: int) -> dict[tuple[str, ...], i
   return out | {("layers", name, "kernel"): 1 for name in rows}
 
 
-def whole_parts(config: TransformerConfig, mesh: Mesh) -> list[str]:
+def whole_parts(config: "TransformerConfig", mesh: Mesh) -> list[str]:
   """What every device of a mesh must hold whole, since `model` does not divide it, in words.
 
   Args:
@@ -175,7 +178,7 @@ def whole_parts(config: TransformerConfig, mesh: Mesh) -> list[str]:
 
 
 def place(
-    config: TransformerConfig, params: Any, mesh: Mesh, fully_sharded: bool = False
+    config: "TransformerConfig", params: Any, mesh: Mesh, fully_sharded: bool = False
 ) -> Any:
   """The parameters on the devices of a mesh, split as `param_specs` says.
 

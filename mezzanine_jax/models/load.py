@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from jax.sharding import Mesh
 
 from mezzanine_jax.allowed import DTYPES
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.mesh import MODEL, whole_parts
 from mezzanine_jax.models import gguf
 from mezzanine_jax.models.architectures import architecture
 from mezzanine_jax.models.chat import ChatTemplate, directory_chat, gguf_chat
@@ -111,6 +113,10 @@ def load_model(
   if size > config.vocab_size:
     raise InputError(f"the tokenizer of {name!r} has {size} tokens, more than the model's "
                      f"{config.vocab_size}; they do not belong together")
+  if mesh is not None and (kept := whole_parts(config, mesh)):
+    logging.getLogger(__name__).warning(
+        "mesh: model=%d does not divide the %s; each device works on all of those",
+        mesh.shape[MODEL], " and the ".join(kept))
   return LanguageModel(name, config, params, tokenizer,
                        _digest(config, tensors, tokenizer, dtype), chat)
 
