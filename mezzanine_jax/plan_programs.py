@@ -259,7 +259,8 @@ def _inputs(task: Task, mesh: Mesh, batch_tokens: int, length: int) -> tuple[tup
       lambda leaf: _struct(mesh, (ways, size, *leaf.shape), leaf.dtype, P(mesh_lib.DATA)),
       jax.eval_shape(task.symmetry.identity, prompt))
   many = whole(size, task.num_choices)
-  rows = PackedRows(stream, whole(size), whole(size, *jnp.shape(choices)), many, many)
+  rows = PackedRows(stream, whole(size), whole(size, task.num_choices, task.choice_tokens), many,
+                      many)
   return (elements, rows), size
 
 
