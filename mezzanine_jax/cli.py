@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import errno
 import os
+import pathlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
@@ -226,6 +227,7 @@ def _run_recipe(argv: list[str]) -> int:
   try:
     results = module.run(config, out)
   except hosts.Left:
+    hosts.wait_for(pathlib.Path(out, runs.RESULTS))
     return 0
   if not hosts.is_first():
     return 0

@@ -5,8 +5,11 @@ others are ended by `jax.distributed` when its heartbeat fails, or at once if it
 """
 
 import os
+import pathlib
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,7 +22,7 @@ from mezzanine_jax.errors import InputError
 AUTO = "auto"
 _HEARTBEAT = 30  # seconds of silence after which a process counts as dead
 _JOINING = 300  # seconds that processes wait for each other to start
-_LEAVING = 30 * 24 * 60 * 60  # seconds that the others wait for process 0 to end
+_POLL = 1.0  # seconds between two looks for the file that ends a run
 
 
 class Left(BaseException):
@@ -81,32 +84,32 @@ def join(coordinator: str, num_processes: int | None, process_id: int | None) ->
     if not 0 <= process_id < num_processes:
       raise InputError(f"--process_id must lie in 0..{num_processes - 1}, got {process_id}")
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
-  jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from us
   try:
     jax.distributed.initialize(
         None if coordinator == AUTO else coordinator, num_processes, process_id,
-        initialization_timeout=_JOINING, heartbeat_timeout_seconds=_HEARTBEAT,
-        shutdown_timeout_seconds=_LEAVING)
+        initialization_timeout=_JOINING, heartbeat_timeout_seconds=_HEARTBEAT)
     # They are connected now, while all are at one point: later one may be far behind.
     here().tell(np.zeros(1, np.uint8))
   except (ValueError, RuntimeError) as error:
     raise InputError(f"the processes do not meet at {coordinator}: {str(error).splitlines()[0]}"
                      ) from error
+  if threading.current_thread() is threading.main_thread():
+    # JAX took the signal by which machines are taken away; what is done must be saved then.
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+
+
+def wait_for(path: pathlib.Path) -> None:
+  """Waits until process 0 has written the file that it writes last; it ends this one if it dies."""
+  while not path.is_file():
+    time.sleep(_POLL)
 
 
 def leave(status: int) -> int:
-  """Ends a process of several; alone, gives the status back.
-
-  Where all is well, the others wait for process 0. Whoever fails goes at once, and they follow.
-  """
-  if not jax.distributed.is_initialized():
-    return status
-  if status:
+  """Ends a process of several that fails, and so the others; else gives the status back."""
+  if status and jax.distributed.is_initialized():
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # the usual way out waits for the others, who wait for this one
-  for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, signal.SIG_DFL)  # nothing is left that could be saved
   return status
 
 

@@ -75,16 +75,19 @@ def shares(batches: Sequence[Any], done: np.ndarray, count: int) -> list[list[An
     >>> from mezzanine_jax.engine import Batch
     >>> batches = [Batch(n, n + 1, 8, 1, 8) for n in range(5)]
     >>> dealt = shares(batches, np.array([True, False, False, False, False]), 2)
-    >>> [[batch.start for batch in own] for own in dealt]
+    >>> [[batch.start for batch in own] for own in dealt]  # row 0 is done
     [[1, 2], [3, 4]]
   """
   missing = [b for b in batches if not done[b.start : b.stop].all()]
-  out = [[] for _ in range(count)]
-  for first, (_, alike) in enumerate(itertools.groupby(missing, lambda batch: batch[2:])):
+  out, turn = [[] for _ in range(count)], 0
+  for _, alike in itertools.groupby(missing, lambda batch: batch[2:]):
     alike = list(alike)
-    cuts = np.linspace(0, len(alike), count + 1).round().astype(int)
-    for i, (a, b) in enumerate(itertools.pairwise(cuts)):
-      out[(first + i) % count] += alike[a:b]  # whoever gets one more is another the next time
+    each, more = divmod(len(alike), count)
+    for i, own in enumerate(out):
+      size = each + ((i - turn) % count < more)  # whose turn it is to take one more
+      own += alike[:size]
+      alike = alike[size:]
+    turn += more
   return out
 
 
