@@ -161,6 +161,7 @@ def absorb(store: Store, fingerprint: str) -> int:
     except InputError as error:  # damage among them: those rows are scored again
       logging.getLogger(__name__).warning("%s; only what is lost is scored again", error)
     shutil.rmtree(path, ignore_errors=True)
+  shutil.rmtree(store.path / PARTS, ignore_errors=True)
   return taken
 
 
