@@ -51,6 +51,7 @@ setup(
             "hypothesis", "mujoco>=3", "pillow", "pytest", "pytest-xdist", "scikit-learn",
             "sentencepiece", "tensorboardX>=2.6.3",
         ],
+        "tpu": ["jax[tpu]>=0.7.2"],
         "vision": ["pillow", "scikit-learn"],
         "wandb": ["wandb>=0.19.10"],
     },

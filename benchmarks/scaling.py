@@ -1,13 +1,19 @@
 """Cost of scoring against the number of examples, of views, and the length: linear in rows?
 
     python benchmarks/scaling.py --json out.json
+    python benchmarks/scaling.py --devices 1,2,4 --json out.json
 
 One of the three is swept while the others stay. Every point has a process of its own, so its peak
 memory is its own; its first turn compiles and is not counted. The exponent a of seconds ~ rows^a
 (for lengths: ~ tokens^a) is a least-squares line through the logarithms: 1 is linear.
+
+With `--devices` the same rows are scored on so many devices instead, rows over the mesh's axis
+`data`. On a CPU these are simulated: they share its cores, so that rows a second show what
+spreading costs, and not what it gains.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
@@ -49,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
   parser.add_argument("--repetitions", type=int, default=3, help="counted turns of each point")
   parser.add_argument("--sweeps", default=",".join(SWEEPS), help="which of them, with commas")
   parser.add_argument("--scale", type=float, default=1.0, help="factor on all examples")
+  parser.add_argument("--devices", help="numbers of devices, with commas, instead of the sweeps")
   parser.add_argument("--json", type=pathlib.Path, help="file for every figure")
   args = parser.parse_args(arguments)
   names = args.sweeps.split(",")
@@ -56,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.error(f"--sweeps must be of {', '.join(SWEEPS)}, got {', '.join(sorted(unknown))}")
   if args.repetitions < 1 or args.scale <= 0:
     parser.error("--repetitions must be >= 1 and --scale above 0")
+  if args.devices:
+    return over_devices(parser, args)
   found = {}
   try:
     for name in names:
@@ -76,15 +85,59 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
   return results
 
 
+def over_devices(parser: argparse.ArgumentParser, args: argparse.Namespace) -> dict[str, Any]:
+  """Measures one point on several numbers of devices, prints, writes."""
+  counts = args.devices.split(",")
+  if not all(count.isdecimal() and int(count) for count in counts):
+    parser.error(f"--devices must be numbers >= 1 with commas, got {args.devices!r}")
+  point = SWEEPS["examples"][0]
+  point = point._replace(examples=max(1, round(point.examples * args.scale)))
+  try:
+    points = [
+        processes.once(scored, point, args.model, args.dtype, args.repetitions, int(count))
+        for count in counts
+    ]
+  except processes.ChildError as error:
+    raise SystemExit(f"error: {error}") from None
+  results = {"benchmark": "scaling", "model": args.model or TINY, "dtype": args.dtype,
+             "devices": points}
+  show_devices(points)
+  if args.json:
+    args.json.write_text(json.dumps(results, indent=2) + "\n")
+  return results
+
+
+def show_devices(points: Sequence[Mapping[str, Any]], file: Any = None) -> None:
+  """Rows a second for each number of devices, and how many times those of the first."""
+  from rich.console import Console
+  from rich.table import Table
+
+  table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+  for column in ("devices", "kind", "rows", "seconds", "rows/s", "times the first"):
+    table.add_column(column, justify="right", no_wrap=True)
+  first = points[0]["seconds"]
+  for p in points:
+    table.add_row(f"{p['devices']}", p["kind"], f"{p['rows']:,}", f"{p['seconds']:.2f}",
+                  f"{p['rows'] / p['seconds']:.0f}", f"{first / p['seconds']:.2f}")
+  Console(width=80, highlight=False, markup=False, emoji=False, file=file).print(table)
+
+
 def scored(
-    point: Point, model: str | None, dtype: str, repetitions: int
+    point: Point, model: str | None, dtype: str, repetitions: int, devices: int = 1
 ) -> Callable[[], dict[str, Any]]:
-  """For a process of its own: scores one point's rows some times over."""
+  """For a process of its own: scores one point's rows some times over, on so many devices."""
+  import jax
+
+  if devices > 1:
+    jax.config.update("jax_num_cpu_devices", devices)  # simulated, where there is nothing else
   from workload import engine
 
+  from mezzanine_jax import mesh
   from mezzanine_jax.models.load import load_lm
 
-  lm = load_lm(model, dtype) if model else tiny_lm(dtype)
+  lm, over = load_lm(model, dtype) if model else tiny_lm(dtype), mesh.make_mesh(f"data={devices}")
+  if devices > 1:
+    lm = dataclasses.replace(lm, params=mesh.place(lm.config, lm.params, over))
   made = engine(lm, passages(point), point.views, 0, min(_MOST_TOKENS, lm.config.max_positions))
   ready = processes.peak_mib()
 
@@ -96,7 +149,8 @@ def scored(
         made.score(os.path.join(folder, f"{repetition}.zarr"))
         seconds.append(time.perf_counter() - started)
     return {
-        **point._asdict(), "rows": len(made.plan.rows.example),
+        **point._asdict(), "devices": devices, "kind": jax.devices()[0].device_kind,
+        "rows": len(made.plan.rows.example),
         "tokens": int(made.plan.lengths.sum()), "first_seconds": seconds[0],
         "seconds": statistics.median(seconds[1:]), "ready_mib": ready,
         "peak_mib": processes.peak_mib(),

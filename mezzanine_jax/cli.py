@@ -4,11 +4,13 @@ import argparse
 import dataclasses
 import errno
 import os
+import pathlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
+from mezzanine_jax import arguments as arguments_lib
 from mezzanine_jax import preemption
 from mezzanine_jax.errors import InputError
 
@@ -23,6 +25,19 @@ def main(argv: Sequence[str] | None = None) -> int:
   `cache verify` that found damage or `tune` that found no setting within range.
   """
   argv = list(sys.argv[1:] if argv is None else argv)
+  if argv[:1] != ["run"]:
+    return _guarded(argv)
+  from mezzanine_jax import hosts
+
+  try:
+    return hosts.leave(_guarded(argv))
+  except Exception:
+    hosts.fail()
+    raise
+
+
+def _guarded(argv: list[str]) -> int:
+  """Runs a command; errors of the user's, the disk and the machine become a sentence."""
   try:
     with preemption.raised():
       return _run(argv)
@@ -67,6 +82,9 @@ def _run(argv: list[str]) -> int:
       " configuration and its test, to be changed into your own.")
   made.add_argument("name", metavar="NAME", help="of the recipe and of its package")
   made.add_argument("--to", metavar="DIR", default=".", help="where it goes (default: here)")
+  commands.add_parser(
+      "plan", add_help=False,
+      help="does it fit, and how long will it take: memory, FLOPs and time before anything runs")
   shown = commands.add_parser(
       "report", help="a page, or a model card, of finished runs",
       description="Writes report.html from the folder of a finished run, or of several side by"
@@ -98,16 +116,18 @@ def _run(argv: list[str]) -> int:
   applied.add_argument("--out", required=True, metavar="FILE",
                        help="where the lines go; - prints them")
   applied.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
-  # The fields of `run` depend on its recipe, so that it parses its own arguments.
+  # The fields of these two depend on the recipe, so that they parse their own arguments.
   if argv[:1] == ["run"]:
     return _run_recipe(argv[1:])
   if argv[:1] == ["tune"]:
     from mezzanine_jax import tune_command
 
     return tune_command.main(argv[1:])
+  if argv[:1] == ["plan"]:
+    return _plan(argv[1:])
   arguments, rest = parser.parse_known_args(argv)
   if arguments.command == "predict":
-    return _predict(arguments, _fields(rest))
+    return _predict(arguments, arguments_lib.fields(rest))
   if rest:
     parser.error(f"unrecognized arguments: {' '.join(rest)}")
   if arguments.command == "cache":
@@ -188,8 +208,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _run_recipe(argv: list[str]) -> int:
   """`mezzanine run [RECIPE] [--config FILE] [--out DIR] [--FIELD VALUE …]`."""
-  from mezzanine_jax import config as config_lib
-  from mezzanine_jax.recipes import get_recipe, recipe_names
+  from mezzanine_jax.recipes import recipe_names
 
   first = argparse.ArgumentParser(
       prog="mezzanine run", add_help=False, allow_abbrev=False,
@@ -201,52 +220,36 @@ def _run_recipe(argv: list[str]) -> int:
   first.add_argument("--config", metavar="FILE", help="Python file with get_config()")
   first.add_argument("--out", metavar="DIR", help="folder of the run (default: out/RECIPE)")
   first.add_argument("--show", metavar="N", help="print N test examples with their views, and stop")
-  named = recipe_of(first, argv)
-  if named is None:
+  first.add_argument("--coordinator", metavar="HOST:PORT", help="of several processes, the place"
+                     " where the first one listens; auto: the cluster tells (TPU pods, SLURM)")
+  first.add_argument("--num_processes", metavar="N", type=int, help="how many processes there are")
+  first.add_argument("--process_id", metavar="I", type=int, help="which this is, from 0: all"
+                     " share the folders, the first trains and reports")
+  found = arguments_lib.configured(first, argv)
+  if found is None:
     return 0
-  known, recipe, from_file, flags = named
-  module = get_recipe(recipe)
-  config = config_lib.resolve(module.Config, from_file, flags)
+  known, recipe, module, config, _ = found
   out = known.out or os.path.join("out", recipe)
   quiet()
   if known.show is not None:
     return _show(recipe, module, config, known.show)
+  _join(known)
 
-  from mezzanine_jax import compile_cache, report, runs
+  from mezzanine_jax import compile_cache, hosts, report, runs
 
   compile_cache.enable()
   finished = os.path.isfile(os.path.join(out, runs.RESULTS))
-  results = module.run(config, out)
+  try:
+    results = module.run(config, out)
+  except hosts.Left:
+    hosts.wait_for(pathlib.Path(out, runs.RESULTS))
+    return 0
+  if not hosts.is_first():
+    return 0
   if finished:
     print("This run had finished before; its results again:")
   getattr(module, "show", report.show)(results, out)
   return 0
-
-
-def recipe_of(
-    first: argparse.ArgumentParser, argv: list[str]
-) -> tuple[argparse.Namespace, str, dict[str, Any], dict[str, str]] | None:
-  """The parser's own arguments, the recipe, and its fields of the file and of the flags.
-
-  None where help was asked for, and given.
-  """
-  from mezzanine_jax import config as config_lib
-  from mezzanine_jax.recipes import get_recipe, recipe_names
-
-  # A recipe comes first or not at all: the value of a field is never taken for one.
-  named = argv[:1] if argv and not argv[0].startswith("-") else []
-  known, rest = first.parse_known_args(argv[len(named) :])
-  recipe = named[0] if named else None
-  from_file = config_lib.read_file(known.config) if known.config else {}
-  recipe = recipe or from_file.get("recipe")
-  from_file.pop("recipe", None)
-  if {"-h", "--help"} & set(rest):
-    (_parser(first, recipe, get_recipe(recipe)) if recipe else first).print_help()
-    return None
-  if recipe is None:
-    known = ", ".join(recipe_names())
-    raise InputError(f"name a recipe or a --config that names one; recipes: {known}")
-  return known, recipe, from_file, _fields(rest)
 
 
 def _new(arguments: argparse.Namespace) -> int:
@@ -255,6 +258,57 @@ def _new(arguments: argparse.Namespace) -> int:
 
   print(new_recipe.in_words(new_recipe.write(arguments.name, arguments.to)))
   return 0
+
+
+def _plan(argv: list[str]) -> int:
+  """`mezzanine plan [RECIPE] --topology T [--config FILE] [--model NAME] [--FIELD VALUE …]`."""
+  first = argparse.ArgumentParser(
+      prog="mezzanine plan", add_help=False, allow_abbrev=False,
+      usage="mezzanine plan [RECIPE] --topology T [--config FILE] [--model NAME] [--FIELD VALUE"
+      " ...]",
+      description="Compiles what a run would call, from shapes alone, for devices that need not be"
+      " there, and tells whether it fits, what it costs and what would be better. Nothing is run.",
+  )
+  first.add_argument("--config", metavar="FILE", help="Python file with get_config()")
+  first.add_argument("--topology", metavar="T", help="cpu, cpu:N, or a TPU slice such as v5e:2x2"
+                     " (pip install 'mezzanine_jax[tpu]')")
+  first.add_argument("--model", metavar="NAME", help="instead of the lm_name: gpt2, smollm2-135m,"
+                     " tinyllama-1.1b, llama-8b, or anything with a config.json")
+  first.add_argument("--row_tokens", metavar="N", type=int, help="tokens of a usual prompt"
+                     " (default: 170, as of BoolQ)")
+  first.add_argument("--choice_tokens", metavar="N", type=int, default=1,
+                     help="tokens of the longest choice")
+  found = arguments_lib.configured(first, argv)
+  if found is None:
+    return 0
+  known, _, module, config, given = found
+  if known.topology is None:
+    raise InputError("plan needs a --topology: cpu, cpu:N, or a TPU slice such as v5e:2x2")
+  if known.model is not None:
+    config = dataclasses.replace(config, lm_name=known.model)
+  quiet()
+  import jax
+
+  jax.config.update("jax_platforms", "cpu")  # to plan for a device is not to take it
+  from mezzanine_jax import plan, plan_report, topologies
+
+  plan_report.show(plan.plan(
+      module, config, topologies.topology(known.topology), given=given,
+      row_tokens=plan.ROW_TOKENS if known.row_tokens is None else known.row_tokens,
+      choice_tokens=known.choice_tokens))
+  return 0
+
+
+def _join(known: argparse.Namespace) -> None:
+  """Joins the other processes, where there are any."""
+  numbers = (known.num_processes, known.process_id)
+  if known.coordinator is None:
+    if numbers != (None, None):
+      raise InputError("--num_processes and --process_id need --coordinator HOST:PORT")
+    return
+  from mezzanine_jax import hosts
+
+  hosts.join(known.coordinator, *numbers)
 
 
 def _show(recipe: str, module: ModuleType, config: Any, number: str) -> int:
@@ -267,40 +321,6 @@ def _show(recipe: str, module: ModuleType, config: Any, number: str) -> int:
 
   Console().print(module.show_views(config, int(number)))
   return 0
-
-
-def _parser(first: argparse.ArgumentParser, recipe: str, module) -> argparse.ArgumentParser:
-  """The help of a recipe: every field with its type, default and a line of text."""
-  from mezzanine_jax import config as config_lib
-
-  parser = argparse.ArgumentParser(
-      prog=first.prog, parents=[first], allow_abbrev=False,
-      usage=first.usage.replace("[RECIPE]", recipe),
-      description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  group = parser.add_argument_group("fields")
-  for field in dataclasses.fields(module.Config):
-    allowed = f" ({', '.join(field.metadata['one_of'])})" if field.metadata["one_of"] else ""
-    text = f"{field.metadata['help']}{allowed}; default {field.default!r}"
-    kind = config_lib.type_name(field)
-    group.add_argument(f"--{field.name}", metavar=kind, help=text.replace("%", "%%"))
-  return parser
-
-
-def _fields(rest: Sequence[str]) -> dict[str, str]:
-  """`--field value` and `--field=value` pairs as a dict."""
-  flags, words = {}, list(rest)
-  while words:
-    word = words.pop(0)
-    if not word.startswith("--"):
-      raise InputError(f"expected --FIELD VALUE, got {word!r}")
-    name, equals, value = word[2:].partition("=")
-    if not equals:
-      if not words or words[0].startswith("--"):
-        raise InputError(f"--{name} needs a value")
-      value = words.pop(0)
-    flags[name] = value
-  return flags
 
 
 def _list() -> int:

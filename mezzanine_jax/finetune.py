@@ -51,8 +51,8 @@ class Finetuned(NamedTuple):
   chosen_by: str = "validation"
 
 
-class _State(NamedTuple):
-  """What training carries, and so what a checkpoint holds."""
+class State(NamedTuple):
+  """What training carries, and so what a checkpoint holds; see `Finetuned`."""
 
   step: Array
   adapters: Any
@@ -145,17 +145,13 @@ def finetune(
   check_optimization(
       learning_rate, weight_decay, steps=steps, eval_every=eval_every, batch_tokens=batch_tokens)
   optimizer = warmup_cosine_adamw(learning_rate, steps, weight_decay)
-  step_fn = jax.jit(functools.partial(_step, optimizer, batch_fn, alpha), donate_argnums=0)
+  step_fn = jax.jit(functools.partial(step, optimizer, batch_fn, alpha), donate_argnums=0)
   score_fn = lambda params, elements, rows: batch_fn(params, elements, rows).log_probs
   buckets = _buckets(plan.lengths[train.row], train.weight, batch_tokens)
   extra = language.extra_tokens(plan.xs)
 
   looks = 1 + math.ceil(steps / eval_every)
-  state = _State(
-      jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, adapters), optimizer.init(adapters),
-      jax.tree.map(jnp.copy, adapters), jnp.zeros((), jnp.int32), jnp.array(jnp.inf, jnp.float32),
-      jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32), jnp.zeros(looks, jnp.float32),
-      jnp.zeros(looks, jnp.float32))
+  state = start(optimizer, adapters, looks)
   if checkpoint_dir is not None:
     settings = repr((alpha, steps, batch_tokens, learning_rate, weight_decay, seed, eval_every,
                      language.digest(plan)))
@@ -198,6 +194,52 @@ def finetune(
   return Finetuned(jax.device_get(state.best), int(state.best_step), history)
 
 
+def start(optimizer: optax.GradientTransformation, adapters: Any, looks: int) -> State:
+  """The state before the first step.
+
+  Args:
+    optimizer: of the adapters.
+    adapters: the start; copied, as all buffers of the state are donated.
+    looks: how often the validation rows will be looked at.
+  """
+  return State(
+      jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, adapters), optimizer.init(adapters),
+      jax.tree.map(jnp.copy, adapters), jnp.zeros((), jnp.int32), jnp.array(jnp.inf, jnp.float32),
+      jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32), jnp.zeros(looks, jnp.float32),
+      jnp.zeros(looks, jnp.float32))
+
+
+def step(
+    optimizer: optax.GradientTransformation, batch_fn: BatchFn, alpha: float, state: State,
+    params: Params, inputs: Any, teacher_log_probs: Array, share: Array,
+) -> State:
+  """One optimizer step; the loss is KL to the teacher, summed with equal weights.
+
+  Args:
+    optimizer: of the adapters.
+    batch_fn: as for `finetune`.
+    alpha: see `lora.merge`.
+    state: before the step.
+    params: the language model's.
+    inputs: of `batch_fn`, behind the parameters.
+    teacher_log_probs: float32[R, C].
+    share: float32[], the weight of each row.
+
+  Returns:
+    The state behind the step, to whose `losses` that of the step is added.
+  """
+
+  def loss_fn(adapters):
+    log_probs = batch_fn(lora.merge(params, adapters, alpha), *inputs).log_probs
+    return share * kl(teacher_log_probs, log_probs).sum()
+
+  loss, grads = jax.value_and_grad(loss_fn)(state.adapters)
+  updates, opt_state = optimizer.update(grads, state.opt_state, state.adapters)
+  adapters = optax.apply_updates(state.adapters, updates)
+  return state._replace(step=state.step + 1, adapters=adapters, opt_state=opt_state,
+                        losses=state.losses + loss)
+
+
 class _Bucket(NamedTuple):
   """Rows of about one length: places in `Target`, how often, and the shape of their batches."""
 
@@ -231,27 +273,10 @@ def _draw(
   return rng.choice(own.rows, own.size, p=p), (own.tokens, own.size, own.length), own.share
 
 
-def _step(
-    optimizer: optax.GradientTransformation, batch_fn: BatchFn, alpha: float, state: _State,
-    params: Params, inputs: Any, teacher_log_probs: Array, share: Array,
-) -> _State:
-  """One optimizer step; the loss is KL to the teacher, summed with equal weights."""
-
-  def loss_fn(adapters):
-    log_probs = batch_fn(lora.merge(params, adapters, alpha), *inputs).log_probs
-    return share * kl(teacher_log_probs, log_probs).sum()
-
-  loss, grads = jax.value_and_grad(loss_fn)(state.adapters)
-  updates, opt_state = optimizer.update(grads, state.opt_state, state.adapters)
-  adapters = optax.apply_updates(state.adapters, updates)
-  return state._replace(step=state.step + 1, adapters=adapters, opt_state=opt_state,
-                        losses=state.losses + loss)
-
-
 def _look(
-    state: _State, plan: language.Plan, score_fn: Callable, params: Params, alpha: float,
+    state: State, plan: language.Plan, score_fn: Callable, params: Params, alpha: float,
     valid: Target, batch_tokens: int, since: int,
-) -> _State:
+) -> State:
   """Records the mean loss of the steps `since` the last look, and keeps the best adapters."""
   merged = jax.jit(lora.merge)(params, state.adapters, alpha)
   part = language.only_rows(plan, valid.row, batch_tokens, max_shapes=1)

@@ -1,7 +1,7 @@
 """Log-probs of every choice and pooled features of the prompt, out of one forward pass."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -291,17 +291,6 @@ def pool(hidden_TxD: Array, length: Array, mode: str, ends: Array | None = None)
   return jnp.concatenate([mean, jnp.sqrt(variance)])
 
 
-def answers_only(
-    batch_fn: Callable[..., Scores],
-) -> Callable[[Params, Element, PackedRows], Answers]:
-  """The same function without the hidden states, for where nobody reads them."""
-
-  def apply(params: Params, elements: Element, rows: PackedRows) -> Answers:
-    return Answers(*batch_fn(params, elements, rows)[:3])
-
-  return apply
-
-
 def view_scorer(
     score: Callable[[Params, Prompt], Scores], symmetry: Symmetry
 ) -> Callable[[Params, Element, Prompt], Scores]:
@@ -329,5 +318,14 @@ def view_rows_scorer(
         choice_log_probs=align(elements, scores.choice_log_probs),
         log_probs=align(elements, scores.log_probs),
     )
+
+  return apply
+
+
+def answers_only(score: Callable[..., Scores]) -> Callable[..., Answers]:
+  """The same scores without the features, which are not computed then."""
+
+  def apply(*args: Any) -> Answers:
+    return Answers(*score(*args)[:3])
 
   return apply

@@ -4,10 +4,9 @@ import argparse
 import os
 import sys
 
-from mezzanine_jax import autotune, compile_cache, tuned
-from mezzanine_jax.cli import quiet, recipe_of
+from mezzanine_jax import arguments, autotune, compile_cache, tuned
+from mezzanine_jax.cli import quiet
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.recipes import get_recipe
 
 
 def main(argv: list[str]) -> int:
@@ -33,10 +32,10 @@ def main(argv: list[str]) -> int:
                      help="what is to be large (default: %(default)s)")
   first.add_argument("--most", metavar="N", help="settings run at most (default: all)")
   first.add_argument("--order", metavar="N", default="0", help="which random order (default: 0)")
-  named = recipe_of(first, argv)
+  named = arguments.configured(first, argv)
   if named is None:
     return 0
-  known, recipe, from_file, flags = named
+  known, recipe, module, config, given = named
   for option, least in (("most", 1), ("order", 0)):
     value = getattr(known, option)
     if value is not None and not (value.isdecimal() and int(value) >= least):
@@ -47,7 +46,7 @@ def main(argv: list[str]) -> int:
   compile_cache.enable()
   out = known.out or os.path.join("out", f"tune_{recipe}")
   found = autotune.tune(
-      get_recipe(recipe), recipe, from_file | flags, vary, out, within=within,
+      module, recipe, {field: getattr(config, field) for field in given}, vary, out, within=within,
       maximize=known.maximize, most=None if known.most is None else int(known.most),
       order=int(known.order), told=lambda line: print(line, file=sys.stderr, flush=True))
   tuned.show(found, out)

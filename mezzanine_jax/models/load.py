@@ -4,16 +4,20 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import tokenizers
+from jax.sharding import Mesh
 
 from mezzanine_jax.allowed import DTYPES
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.mesh import MODEL, whole_parts
 from mezzanine_jax.models import gguf
+from mezzanine_jax.models.architectures import architecture
 from mezzanine_jax.models.chat import ChatTemplate, directory_chat, gguf_chat
 from mezzanine_jax.models.families import family_of
 from mezzanine_jax.models.tokenizer import directory_tokenizer, gguf_tokenizer
@@ -52,20 +56,24 @@ class LanguageModel:
     return self.params["embed"].dtype
 
 
-def load_lm(name: str, dtype: str = "float32") -> LanguageModel:
+def load_lm(
+    name: str, dtype: str = "float32", mesh: Mesh | None = None, fully_sharded: bool = False
+) -> LanguageModel:
   """Loads a causal language model; see `load_model`.
 
   Raises:
     InputError: also where the model is an encoder.
   """
-  model = load_model(name, dtype)
+  model = load_model(name, dtype, mesh, fully_sharded)
   if not model.config.causal:
     raise InputError(f"{name!r} is an encoder, which gives no probabilities of a next word; a "
                      "causal language model is needed here, such as gpt2")
   return model
 
 
-def load_model(name: str, dtype: str = "float32") -> LanguageModel:
+def load_model(
+    name: str, dtype: str = "float32", mesh: Mesh | None = None, fully_sharded: bool = False
+) -> LanguageModel:
   """Loads a causal language model or an encoder, for its hidden states.
 
   Args:
@@ -73,9 +81,12 @@ def load_model(name: str, dtype: str = "float32") -> LanguageModel:
       tokenizer and safetensors, a .gguf file, or "pkg:NAME" for an installed Python package that
       ships one of the last two.
     dtype: "float32" or "bfloat16".
+    mesh: devices that the parameters are divided among, see `mesh.make_mesh`.
+    fully_sharded: see `mesh.param_specs`.
 
   Returns:
-    the model, its parameters on the default device.
+    the model, its parameters on the mesh, or where there is none, or one of one device, on the
+    default device.
 
   Raises:
     InputError: the model is not found or not supported, or its files cannot be used.
@@ -89,7 +100,8 @@ def load_model(name: str, dtype: str = "float32") -> LanguageModel:
     family = family_of(metadata["general.architecture"])
     tokenizer, chat = gguf_tokenizer(metadata), gguf_chat(metadata)
     params = load_params(config, family.gguf_weights, tensors, dtype,
-                         ignored=re.escape(gguf.ROPE_FACTORS))
+                         ignored=re.escape(gguf.ROPE_FACTORS), mesh=mesh,
+                         fully_sharded=fully_sharded)
   else:
     hf = _read_config(path)
     family = family_of(hf["model_type"])
@@ -97,17 +109,44 @@ def load_model(name: str, dtype: str = "float32") -> LanguageModel:
     tokenizer, chat = directory_tokenizer(path), directory_chat(path)
     tensors = open_safetensors(path, f"({re.escape(family.prefix)})?({family.ignored})")
     params = load_params(config, family.weights, tensors, dtype, family.prefix, family.ignored,
-                         family.renamed)
+                         family.renamed, mesh, fully_sharded)
   size = tokenizer.get_vocab_size(with_added_tokens=False)
   if size > config.vocab_size:
     raise InputError(f"the tokenizer of {name!r} has {size} tokens, more than the model's "
                      f"{config.vocab_size}; they do not belong together")
+  if mesh is not None and (kept := whole_parts(config, mesh)):
+    logging.getLogger(__name__).warning(
+        "mesh: model=%d does not divide the %s; each device works on all of those",
+        mesh.shape[MODEL], " and the ".join(kept))
   return LanguageModel(name, config, params, tokenizer,
                        _digest(config, tensors, tokenizer, dtype), chat)
 
 
-def _locate(name: str) -> Path:
-  """The folder or .gguf file that a model name stands for; downloads hub ids."""
+def load_config(name: str) -> TransformerConfig:
+  """The architecture of a model; no weights are read, or needed.
+
+  Args:
+    name: as for `load_model`; a folder needs config.json only, and of a hub id only that is
+      downloaded. Names of `architectures` need nothing.
+
+  Raises:
+    InputError: the model is not found or not supported.
+
+  Example:
+    >>> load_config("gpt2").num_layers
+    12
+  """
+  hf = None if Path(name).is_dir() else architecture(name)
+  if hf is None:
+    path = _locate(name, ("config.json",))
+    if path.suffix == ".gguf":
+      return gguf.gguf_config(*gguf.open_gguf(path))
+    hf = _read_config(path)
+  return family_of(hf["model_type"]).config(hf)
+
+
+def _locate(name: str, files: tuple[str, ...] = _HUB_FILES) -> Path:
+  """The folder or .gguf file that a model name stands for; downloads such files of hub ids."""
   if name.startswith("pkg:"):
     return _in_package(name.removeprefix("pkg:"))
   path = Path(name).expanduser()
@@ -118,7 +157,7 @@ def _locate(name: str) -> Path:
   if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
     raise InputError(f"there is no model folder {name!r}; allowed are a hub id, a folder, a .gguf "
                      "file or pkg:NAME")
-  return _from_hub(name)
+  return _from_hub(name, files)
 
 
 def _in_package(package: str) -> Path:
@@ -140,13 +179,13 @@ def _in_package(package: str) -> Path:
   return found[0]
 
 
-def _from_hub(name: str) -> Path:
-  """The local snapshot of a hub model, downloaded if it is not there."""
+def _from_hub(name: str, files: tuple[str, ...]) -> Path:
+  """The local snapshot of a hub model's files, downloaded if it is not there."""
   import huggingface_hub
   from huggingface_hub import errors
 
   try:
-    return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(_HUB_FILES)))
+    return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(files)))
   except errors.LocalEntryNotFoundError as error:
     raise InputError(f"the hub cannot be reached and model {name!r} is not, or not wholly, in the "
                      "local cache; give a local folder, a .gguf file or pkg:NAME") from error

@@ -115,7 +115,7 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   if config.student == "attention" and config.embed_mode != "segments":
     raise InputError("the student 'attention' needs the states of the prompt's segments, got"
                      f" embed_mode {config.embed_mode!r}: give embed_mode 'segments'")
-  batch_fn = _batch_fn(config, lm, asked.symmetry)
+  lm_batch_fn = batch_fn(config, lm, asked.symmetry)
   plan = experiment.plan_views(config, data, asked.prepared, lm.tokenizer, asked.symmetry)
   parts = experiment.split_training(config, data)
   fingerprint = runs.fingerprint(
@@ -124,7 +124,7 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
       config, asked, plan, choice_norm=config.choice_norm,
       features=[layers, config.embed_mode, config.features_dtype])
   folder = runs.begin(folder, fingerprint, {runs.STORE: rows_fingerprint})
-  scored = experiment.score(folder, plan, batch_fn, lm.params, [e.id for e in data.examples])
+  scored = experiment.score(folder, plan, lm_batch_fn, lm.params, [e.id for e in data.examples])
   data_block = experiment.data_block(asked, plan)
   all_views = config.student_views == "all"
   rows = data_lib.DistillData(
@@ -223,22 +223,28 @@ def predictor(saved: predict.Saved) -> Callable[[Sequence[Example]], predict.Ans
   load = adapters.load if saved.meta["name"] in adapters.NAMES else predict.load_head
   loaded = load(saved.params, saved.meta)
   config, lm = saved.config, predict.load_same_lm(saved)
-  batch_fn = _batch_fn(config, lm, still())
+  lm_batch_fn = batch_fn(config, lm, still())
 
   def answer(examples: Sequence[Example]) -> predict.Answers:
     prepared = predict.prepare(saved, lm, examples)
-    return predict.one_pass(config, prepared, examples, lm, batch_fn, loaded)
+    return predict.one_pass(config, prepared, examples, lm, lm_batch_fn, loaded)
 
   return answer
 
 
-def _batch_fn(
+def batch_fn(
     config: Config, lm: LanguageModel, symmetry: Symmetry
 ) -> Callable[..., scoring.Scores]:
-  """The function of a batch of views: the LM's answers and hidden states, in their dtype."""
-  batch_fn = experiment.lm_batch_fn(
+  """The function of a batch of views: the LM's answers and hidden states, in their dtype.
+
+  Args:
+    config: see `Config`.
+    lm: of which the architecture and the dtype are read.
+    symmetry: the family of views.
+  """
+  scores = experiment.lm_batch_fn(
       config, lm, symmetry, embed_layer=_layers(config.embed_layer), embed_mode=config.embed_mode)
-  return _with_features_in(batch_fn, config.features_dtype)
+  return _with_features_in(scores, config.features_dtype)
 
 
 def _layers(names: str) -> tuple[int, ...]:

@@ -41,7 +41,7 @@ from mezzanine_jax import (
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.allowed import POOLS
-from mezzanine_jax.base import Example
+from mezzanine_jax.base import Example, Symmetry
 from mezzanine_jax.config import arguments_of, option
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.load import LanguageModel, load_model
@@ -106,7 +106,7 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   # Everything that can be wrong with the input shows before anything is written.
   asked = experiment.ask(config)
   data, lm = asked.data, asked.lm
-  batch_fn = scoring.answers_only(experiment.lm_batch_fn(config, lm, asked.symmetry))
+  lm_batch_fn = batch_fn(config, lm, asked.symmetry)
   plan = experiment.plan_views(config, data, asked.prepared, lm.tokenizer, asked.symmetry)
   parts = experiment.split_training(config, data)
   needed, index = _needed(plan, data.is_test)
@@ -122,7 +122,7 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   if reader:
     rows_fingerprints[TEXTS] = text_features.fingerprint(*reader[:2], config.pool)
   folder = runs.begin(folder, fingerprint, rows_fingerprints)
-  scored = experiment.score(folder, plan, batch_fn, lm.params, [e.id for e in data.examples])
+  scored = experiment.score(folder, plan, lm_batch_fn, lm.params, [e.id for e in data.examples])
 
   lm_rows = store_lib.read(scored.store, "log_probs")
   rows = data_lib.DistillData(
@@ -145,7 +145,7 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
     rows = rows._replace(tokens=tokens)
   test = np.flatnonzero(data.is_test)
   with progress.bar("measuring the LM"):
-    speed = _lm_speed(config, lm, plan, batch_fn, test)
+    speed = _lm_speed(config, lm, plan, lm_batch_fn, test)
   data_block = experiment.data_block(asked, plan)
   digest = lm.digest
   asked = asked._replace(lm=None)
@@ -285,6 +285,19 @@ def _student_of(config: Config, vocab_size: int) -> tuple[str, dict[str, Any], d
     name, factories = config.student, text_students.TEXT_STUDENTS
   fields = dataclasses.asdict(config) | {"vocab_size": vocab_size}
   return name, arguments_of(factories[name], fields), factories
+
+
+def batch_fn(
+    config: Config, lm: LanguageModel, symmetry: Symmetry
+) -> Callable[..., scoring.Answers]:
+  """The function of a batch of views: the LM's answers, without hidden states, which nobody reads.
+
+  Args:
+    config: see `Config`.
+    lm: of which the architecture and the dtype are read.
+    symmetry: the family of views.
+  """
+  return scoring.answers_only(experiment.lm_batch_fn(config, lm, symmetry))
 
 
 def _lm_speed(

@@ -9,6 +9,7 @@
 import dataclasses
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -27,7 +28,9 @@ from mezzanine_jax import (
     scoring,
 )
 from mezzanine_jax import store as store_lib
+from mezzanine_jax.base import Symmetry
 from mezzanine_jax.config import option
+from mezzanine_jax.models.load import LanguageModel
 from mezzanine_jax.settings import LmFields, RunFields, SymmetryFields, WorldFields
 
 NAME = "llm_order_gap"
@@ -72,8 +75,9 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   rows_fingerprint = experiment.rows_fingerprint(
       config, asked, plan, choice_norm=config.choice_norm, features=None)
   folder = runs.begin(folder, fingerprint, {runs.STORE: rows_fingerprint})
-  batch_fn = scoring.answers_only(experiment.lm_batch_fn(config, lm, asked.symmetry))
-  scored = experiment.score(folder, plan, batch_fn, lm.params, [e.id for e in data.examples])
+  scored = experiment.score(
+      folder, plan, batch_fn(config, lm, asked.symmetry), lm.params,
+      [e.id for e in data.examples])
 
   beliefs, clusters = scored.beliefs, data.clusters
   blocks = comparison.gap_blocks(beliefs, data.labels, clusters, config.seed)
@@ -117,3 +121,16 @@ def _with_published(
         by_label[views], plan.views.log_weights, beliefs.canonical, data.labels, data.clusters,
         config.seed)
   return block
+
+
+def batch_fn(
+    config: Config, lm: LanguageModel, symmetry: Symmetry
+) -> Callable[..., scoring.Answers]:
+  """The function of a batch of views: the LM's answers, without hidden states, which nobody reads.
+
+  Args:
+    config: see `Config`.
+    lm: of which the architecture and the dtype are read.
+    symmetry: the family of views.
+  """
+  return scoring.answers_only(experiment.lm_batch_fn(config, lm, symmetry))
