@@ -47,8 +47,8 @@ setup(
         "lm_eval": ["lm_eval>=0.4.13"],
         "tensorboard": ["tensorboardX>=2.6.3"],
         "test": [
-            "hypothesis", "pillow", "pytest", "pytest-xdist", "scikit-learn", "sentencepiece",
-            "tensorboardX>=2.6.3",
+            "hypothesis", "ipykernel", "nbclient", "nbformat", "pillow", "pytest", "pytest-xdist",
+            "scikit-learn", "sentencepiece", "tensorboardX>=2.6.3",
         ],
         "vision": ["pillow", "scikit-learn"],
         "wandb": ["wandb>=0.19.10"],
