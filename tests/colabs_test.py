@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "colabs").glob("*.ipynb"))
 TINY = {
     "01_measure_order_gap": {"QUESTIONS": 3, "VIEWS": 3},
-    "02_distill_boolq_tpu": {"TRAINING": 6, "TEST": 3},
+    "02_distill_boolq_tpu": {"TRAINING": 6, "TEST": 3, "WORLD": "hf_qa"},
     "03_functional_transforms": {"QUESTIONS": 3, "VIEWS": 2, "LABELLED": 8, "STEPS": 3},
 }
 FIGURES = {"01_measure_order_gap": 2, "02_distill_boolq_tpu": 1, "03_functional_transforms": 3}
