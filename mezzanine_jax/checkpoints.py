@@ -38,7 +38,7 @@ def save_best(directory: str | os.PathLike, params: Params) -> None:
   directory = _folder(directory)
   # Arrays of the host carry no sharding: they load again on any number of devices.
   params = jax.device_get(params)
-  with _writing(directory), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+  with _writing(directory), _checkpointer() as checkpointer:
     checkpointer.save(directory / _BEST, args=ocp.args.StandardSave(params), force=True)
 
 
@@ -101,7 +101,7 @@ def load_student(directory: str | os.PathLike) -> tuple[Params, dict[str, Any]]:
       f"{directory} holds a student of format {meta['format']!r}, this version reads {FORMAT}"
     )
   try:
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+    with _checkpointer() as checkpointer:
       params = checkpointer.restore(directory / _BEST, args=ocp.args.StandardRestore())
   except Exception as error:  # Storage layers raise many types; all mean the same here.
     raise InputError(f"{directory / _BEST} cannot be read: train the student again") from error
@@ -125,6 +125,8 @@ def save_last(directory: str | os.PathLike, fingerprint: str, step: int, state: 
   """
   import orbax.checkpoint as ocp
 
+  if jax.process_count() > 1:  # orbax takes arrays of one host's devices for a mistake there
+    state = jax.device_get(state)
   items = ocp.args.Composite(
     state=ocp.args.StandardSave(state), run=ocp.args.JsonSave({"fingerprint": fingerprint})
   )
@@ -151,7 +153,8 @@ def restore_last(directory: str | os.PathLike, fingerprint: str, like: Any) -> A
     return None
   import orbax.checkpoint as ocp
 
-  target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+  many = jax.process_count() > 1
+  target = jax.tree.map(ocp.utils.to_shape_dtype_struct, jax.device_get(like) if many else like)
   state = None
   with _manager(directory) as manager:
     for step in sorted(manager.all_steps(), reverse=True):
@@ -173,7 +176,7 @@ def restore_last(directory: str | os.PathLike, fingerprint: str, like: Any) -> A
       f"{Path(directory) / _LAST} holds a training of other data or settings: "
       "choose another folder, or train with resume=False to start over"
     )
-  return state
+  return jax.tree.map(lambda a, b: jax.device_put(a, b.sharding), state, like) if many else state
 
 
 def fingerprint(settings: str, arrays: Any) -> str:
@@ -206,9 +209,30 @@ def _manager(directory: str | os.PathLike) -> Any:
   import orbax.checkpoint as ocp
 
   options = ocp.CheckpointManagerOptions(
-    max_to_keep=1, enable_async_checkpointing=False, cleanup_tmp_directories=True
+    max_to_keep=1, enable_async_checkpointing=False, cleanup_tmp_directories=True, create=False,
+    multiprocessing_options=_this_process(),
   )
-  return ocp.CheckpointManager(_folder(directory) / _LAST, options=options)
+  return ocp.CheckpointManager(_folder(Path(directory) / _LAST), options=options)
+
+
+def _checkpointer() -> Any:
+  """An orbax checkpointer of one pytree."""
+  import orbax.checkpoint as ocp
+
+  own = _this_process()
+  return ocp.Checkpointer(
+    ocp.StandardCheckpointHandler(multiprocessing_options=own), multiprocessing_options=own)
+
+
+def _this_process() -> Any:
+  """Orbax options by which this process writes by itself, whether there are others or not."""
+  import orbax.checkpoint as ocp
+
+  own = jax.process_index()
+  if jax.process_count() == 1:
+    return ocp.options.MultiprocessingOptions()
+  return ocp.options.MultiprocessingOptions(
+    primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process{own}")
 
 
 @contextlib.contextmanager

@@ -23,6 +23,19 @@ def main(argv: Sequence[str] | None = None) -> int:
   `cache verify` that found damage.
   """
   argv = list(sys.argv[1:] if argv is None else argv)
+  if argv[:1] != ["run"]:
+    return _guarded(argv)
+  from mezzanine_jax import hosts
+
+  try:
+    return hosts.leave(_guarded(argv))
+  except Exception:
+    hosts.fail()
+    raise
+
+
+def _guarded(argv: list[str]) -> int:
+  """Runs a command; errors of the user's, the disk and the machine become a sentence."""
   try:
     with preemption.raised():
       return _run(argv)
@@ -186,6 +199,11 @@ def _run_recipe(argv: list[str]) -> int:
   first.add_argument("--config", metavar="FILE", help="Python file with get_config()")
   first.add_argument("--out", metavar="DIR", help="folder of the run (default: out/RECIPE)")
   first.add_argument("--show", metavar="N", help="print N test examples with their views, and stop")
+  first.add_argument("--coordinator", metavar="HOST:PORT", help="of several processes, the place"
+                     " where the first one listens; auto: the cluster tells (TPU pods, SLURM)")
+  first.add_argument("--num_processes", metavar="N", type=int, help="how many processes there are")
+  first.add_argument("--process_id", metavar="I", type=int, help="which this is, from 0: all"
+                     " share the folders, the first trains and reports")
   # A recipe comes first or not at all: the value of a field is never taken for one.
   named = argv[:1] if argv and not argv[0].startswith("-") else []
   known, rest = first.parse_known_args(argv[len(named) :])
@@ -209,16 +227,34 @@ def _run_recipe(argv: list[str]) -> int:
   _quiet()
   if known.show is not None:
     return _show(recipe, module, config, known.show)
+  _join(known)
 
-  from mezzanine_jax import compile_cache, report, runs
+  from mezzanine_jax import compile_cache, hosts, report, runs
 
   compile_cache.enable()
   finished = os.path.isfile(os.path.join(out, runs.RESULTS))
-  results = module.run(config, out)
+  try:
+    results = module.run(config, out)
+  except hosts.Left:
+    return 0
+  if not hosts.is_first():
+    return 0
   if finished:
     print("This run had finished before; its results again:")
   getattr(module, "show", report.show)(results, out)
   return 0
+
+
+def _join(known: argparse.Namespace) -> None:
+  """Joins the other processes, where there are any."""
+  numbers = (known.num_processes, known.process_id)
+  if known.coordinator is None:
+    if numbers != (None, None):
+      raise InputError("--num_processes and --process_id need --coordinator HOST:PORT")
+    return
+  from mezzanine_jax import hosts
+
+  hosts.join(known.coordinator, *numbers)
 
 
 def _show(recipe: str, module: ModuleType, config: Any, number: str) -> int:

@@ -1,5 +1,6 @@
 """The engine: distinct (example, view) pairs become rows, rows become batches of few shapes."""
 
+import functools
 import hashlib
 import logging
 import pathlib
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mezzanine_jax import cache, damage, locks
+from mezzanine_jax import cache, damage, devices, hosts, locks, parts
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Element, Params, Views
 from mezzanine_jax.errors import InputError
@@ -175,6 +176,7 @@ def fill(
     ids: Sequence[str],
     about: Mapping[str, Any] | None = None,
     progress: Callable[[int], None] = lambda rows: None,
+    processes: hosts.Processes = hosts.ALONE,
 ) -> tuple[store_lib.Store, int]:
   """Opens or makes the store of some rows, and runs those that it does not hold yet.
 
@@ -190,6 +192,7 @@ def fill(
     ids: the examples' names, for errors.
     about: what a reader may want to know of the store.
     progress: called with the number of rows whenever some are done.
+    processes: that share the work; see `hosts.here`.
 
   Returns:
     The store, every row done, and how many rows were run now.
@@ -197,6 +200,7 @@ def fill(
   Raises:
     InputError: if another process writes the store, it belongs to another run, or it cannot be
       written.
+    hosts.Left: in all processes but the first, when they have done their shares.
   """
   shapes = jax.eval_shape(batch_fn, params, *inputs_of(batches[0]))._asdict()
   arrays = {name: ((len(rows.example), *a.shape[1:]), str(a.dtype)) for name, a in shapes.items()}
@@ -204,19 +208,36 @@ def fill(
       "canonical_row": rows.canonical_row, "row": rows.row, "log_weight": views.log_weights,
   }
   path = pathlib.Path(path)
+  scored = functools.partial(
+      run, batch_fn, params, inputs_of, progress=progress,
+      name_of=lambda row: f"example {ids[rows.example[row]]!r}")
+  if processes.index:
+    told = parts.tell(processes, fingerprint, np.zeros(len(rows.example), bool))
+    own = parts.shares(batches, told.done, processes.count)[processes.index]
+    if own:
+      progress(len(rows.example) - sum(b.stop - b.start for b in own))  # those of the others
+      scored(own, parts.own_part(path, told, processes.index, fingerprint, arrays))
+    raise hosts.Left
   if damage.is_whole(path, fingerprint):  # it may be in a place that can only be read
     store = store_lib.open_store(path, fingerprint, arrays, index)
     store_lib.touch(store)
+    parts.tell(processes, fingerprint, np.ones(len(rows.example), bool))
     progress(len(rows.example))
     return store, 0
   with locks.only_one(cache.lock_of(path), str(path)):
     store = store_lib.open_store(path, fingerprint, arrays, index, about)
     if (mended := damage.mend(store, index)) is not None:
       logging.getLogger(__name__).warning(mended)
-    ran = run(
-        batch_fn, params, inputs_of, batches, store, progress=progress,
-        name_of=lambda row: f"example {ids[rows.example[row]]!r}",
-    )
+    parts.absorb(store, fingerprint)
+    ran = 0
+    if processes.count > 1:
+      told = parts.tell(processes, fingerprint, store_lib.done_rows(store))
+      dealt = parts.shares(batches, told.done, processes.count)
+      progress(int(told.done.sum()))
+      ran = scored(dealt[0], store)
+      ran += parts.gather(store, fingerprint, told, dealt, progress)
+      scored.keywords["progress"] = lambda rows: None  # all were counted
+    ran += scored(batches, store)
     store_lib.touch(store)
   return store, ran
 
@@ -238,10 +259,9 @@ def outputs(
   Returns:
     A pytree of numpy arrays [R, ...].
   """
-  batch_fn, parts = jax.jit(batch_fn), []
-  for batch in batches:
-    out = jax.device_get(batch_fn(params, *inputs_of(batch)))
-    parts.append(jax.tree.map(lambda a, batch=batch: a[: batch.stop - batch.start], out))
+  runner, parts = devices.runner(batch_fn, params, inputs_of), []
+  for group in devices.grouped(batches, runner.ways):
+    parts += runner.fetch(group, runner.start(runner.inputs(group)))
   return jax.tree.map(lambda *a: np.concatenate(a), *parts)
 
 
@@ -268,7 +288,8 @@ def run(
 
   While the device works on one batch, the host makes the next and writes the one before: one
   transfer in and one out for each. Batches are the unit of what is continued, so a row is
-  always computed beside the same others.
+  always computed beside the same others. Over a mesh of devices, where `params` were placed by
+  `mesh.place`, so many batches of one shape run side by side as its axis `data` is long.
 
   Args:
     batch_fn: `(params, *inputs) -> NamedTuple of arrays [size, ...]`, pure.
@@ -287,31 +308,34 @@ def run(
   Raises:
     InputError: if a result is not finite.
   """
-  batch_fn = jax.jit(batch_fn)
+  runner = devices.runner(batch_fn, params, inputs_of)
   done = store_lib.done_rows(store)
   is_held = [bool(done[b.start : b.stop].all()) for b in batches]
   if any(is_held):
     progress(sum(b.stop - b.start for b, held in zip(batches, is_held, strict=True) if held))
   ran, waiting = 0, None
-  for batch, held in zip(batches, is_held, strict=True):
-    if held:
-      continue
-    inputs = jax.device_put(inputs_of(batch))
+
+  def keep(group: Sequence[Batch], out: Any) -> int:
+    fetched = runner.fetch(group, out)
+    return sum(_finish(batch, rows, store, name_of, progress)
+               for batch, rows in zip(group, fetched, strict=True))
+
+  missing = [batch for batch, held in zip(batches, is_held, strict=True) if not held]
+  for group in devices.grouped(missing, runner.ways):
+    inputs = runner.inputs(group)
     if waiting is not None and jax.default_backend() == "cpu":
       jax.block_until_ready(waiting)  # two at once would fight for the same cores
-    out = batch_fn(params, *inputs)
+    out = runner.start(inputs)
     if waiting is not None:  # the one before is fetched while this one runs
-      ran += _finish(*waiting, store, name_of, progress)
-    waiting = batch, out
-  if waiting is not None:
-    ran += _finish(*waiting, store, name_of, progress)
-  return ran
+      ran += keep(*waiting)
+    waiting = group, out
+  return ran if waiting is None else ran + keep(*waiting)
 
 
 def _finish(batch: Batch, out: Any, store: store_lib.Store, name_of, progress) -> int:
-  """Fetches a batch's results, checks them, and writes them."""
+  """Checks a batch's results, and writes them."""
+  values = out._asdict()
   count = batch.stop - batch.start
-  values = {name: a[:count] for name, a in jax.device_get(out)._asdict().items()}
   for name, a in values.items():
     bad = np.flatnonzero(~np.isfinite(a).reshape(count, -1).all(1))
     if len(bad):

@@ -15,11 +15,12 @@ import jax
 import numpy as np
 
 from mezzanine_jax import asking as asking_lib
-from mezzanine_jax import designs, evaluation, noise, preemption, progress, runs
+from mezzanine_jax import designs, evaluation, hosts, noise, preemption, progress, runs
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Example, Params, Symmetry
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.mesh import make_mesh
 from mezzanine_jax.settings import WorldFields
 from mezzanine_jax.symmetries import make_symmetry
 from mezzanine_jax.worlds import World, get_world, load_world
@@ -149,7 +150,7 @@ def ask(config: Any, choose: Callable[[Data], Data] = lambda data: data) -> Aske
   """Loads data and model, and writes the prompts.
 
   Args:
-    config: has the fields of `settings.WorldFields`, `LmFields` and `SymmetryFields`.
+    config: has the fields of `WorldFields`, `LmFields`, `SymmetryFields` and `RunFields`.
     choose: takes some of the examples, such as `only_test`; demonstrations come from the whole
       training part in any case.
 
@@ -162,8 +163,7 @@ def ask(config: Any, choose: Callable[[Data], Data] = lambda data: data) -> Aske
   symmetry = make_symmetry(config.symmetry, **dataclasses.asdict(config))
   data = load_data(config)
   world = data.world
-  template = TEMPLATE if world.template is None else world.template
-  template = template if config.template is None else config.template
+  template = next(t for t in (config.template, world.template, TEMPLATE) if t is not None)
   choices = list(world.choices or CHOICES)
   choices = choices if config.choices is None else config.choices.split("|")
   if world.num_labels > len(choices):
@@ -172,7 +172,7 @@ def ask(config: Any, choose: Callable[[Data], Data] = lambda data: data) -> Aske
         f" {len(choices)}; give one choice a label, split at |"
     )
   with progress.bar("loading the language model"):
-    lm = load_lm(config.lm_name, config.dtype)
+    lm = load_lm(config.lm_name, config.dtype, make_mesh(config.mesh), config.fully_sharded)
   data = choose(data)
   asking = asking_lib.Asking(
       template, world.evidence, choices, world.label_names, world.train,
@@ -364,7 +364,7 @@ def fill(
 
     store, rows_run = kind.score(
         plan, batch_fn, params, path, fingerprint, ids=ids, about=runs.about(folder),
-        progress=written,
+        progress=written, processes=hosts.here(),
     )
   cost = kind.cost(plan) | {"rows_run": rows_run}  # fewer than rows in a run that continued
   cost["seconds"] = time.monotonic() - started

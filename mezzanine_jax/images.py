@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mezzanine_jax import designs, engine
+from mezzanine_jax import designs, engine, hosts
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Array, Element, Example, Params, Symmetry, Views
 from mezzanine_jax.errors import InputError
@@ -109,11 +109,12 @@ def score(
     plan: Plan, batch_fn: Callable[..., Any], params: Params, path: Any, fingerprint: str, *,
     ids: Sequence[str], about: Mapping[str, Any] | None = None,
     progress: Callable[[int], None] = lambda rows: None,
+    processes: hosts.Processes = hosts.ALONE,
 ) -> tuple[store_lib.Store, int]:
   """Runs the rows that the store in `path` does not hold yet; see `engine.fill`."""
   return engine.fill(
       batch_fn, params, lambda batch: batch_inputs(plan, batch), plan.batches, plan.rows,
-      plan.views, path, fingerprint, ids=ids, about=about, progress=progress,
+      plan.views, path, fingerprint, ids=ids, about=about, progress=progress, processes=processes,
   )
 
 

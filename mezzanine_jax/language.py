@@ -10,6 +10,7 @@ import numpy as np
 from mezzanine_jax import (
     designs,
     engine,
+    hosts,
     packing,
     prompts,
     scoring,
@@ -225,6 +226,7 @@ def score(
     ids: Sequence[str],
     about: Mapping[str, Any] | None = None,
     progress: Callable[[int], None] = lambda rows: None,
+    processes: hosts.Processes = hosts.ALONE,
 ) -> tuple[store_lib.Store, int]:
   """Runs the rows that the store in `path` does not hold yet, or has lost.
 
@@ -238,6 +240,7 @@ def score(
     ids: the examples' names, for errors.
     about: what a reader may want to know of the store.
     progress: called with the number of rows whenever some are done.
+    processes: that share the work; see `hosts.here`.
 
   Returns:
     The store, every row done, and how many rows were run now.
@@ -245,10 +248,11 @@ def score(
   Raises:
     InputError: if another process writes the store, it belongs to another run, or it cannot be
       written.
+    hosts.Left: in all processes but the first, when they have done their shares.
   """
   return engine.fill(
       batch_fn, ready(params), lambda batch: batch_inputs(plan, batch), plan.batches, plan.rows,
-      plan.views, path, fingerprint, ids=ids, about=about, progress=progress,
+      plan.views, path, fingerprint, ids=ids, about=about, progress=progress, processes=processes,
   )
 
 

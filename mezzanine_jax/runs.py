@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import mezzanine_jax
-from mezzanine_jax import cache, locks, tracking
+from mezzanine_jax import cache, hosts, locks, tracking
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.errors import InputError
 
@@ -151,7 +151,8 @@ def begin(
 ) -> Folder:
   """Makes the folder and writes `config.json`, or checks that its rows can be gone on with.
 
-  What was learned from the rows under other settings is deleted, and learned anew.
+  What was learned from the rows under other settings is deleted, and learned anew. Of several
+  processes, the first does this; the others read and write nothing here.
 
   Args:
     folder: from `opened`, which holds it until the run ends, or from `look`.
@@ -166,6 +167,9 @@ def begin(
       written, or what `log_to` names cannot be opened.
   """
   path = folder.path
+  record = folder.record | {"fingerprint": fingerprint, "rows": dict(rows or {})}
+  if not hosts.is_first():
+    return folder._replace(record=record)
   try:
     path.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -173,7 +177,6 @@ def begin(
   if folder.held is not None:
     folder.held.enter_context(locks.only_one(path / LOCK, f"--out {str(path)!r}"))
   before = _read(path / CONFIG) if (path / CONFIG).is_file() else None
-  record = folder.record | {"fingerprint": fingerprint, "rows": dict(rows or {})}
   if before is not None:
     if (path / RESULTS).is_file():
       raise InputError(

@@ -151,6 +151,11 @@ class RunFields(_Checked):
 
   batch_tokens: int = option(3072, "tokens of a batch of prompts", at_least=1, runtime=True)
   max_shapes: int = option(8, "most batch shapes compiled", at_least=1, runtime=True)
+  mesh: str = option(
+      "data=-1,model=1", "devices of this process: rows over data, the model over model; -1 for"
+      " all that are left", runtime=True)
+  fully_sharded: bool = option(
+      False, "divide the model over data, too, where it does not fit otherwise", runtime=True)
   log_to: str | None = option(
       None, "where figures are logged, too, as they come: tensorboard, wandb, or both with a comma"
       " (none: nowhere)", runtime=True)

@@ -4,15 +4,18 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import tokenizers
+from jax.sharding import Mesh
 
 from mezzanine_jax.allowed import DTYPES
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.mesh import MODEL, whole_parts
 from mezzanine_jax.models import gguf
 from mezzanine_jax.models.chat import ChatTemplate, directory_chat, gguf_chat
 from mezzanine_jax.models.families import family_of
@@ -51,20 +54,24 @@ class LanguageModel:
     return self.params["embed"].dtype
 
 
-def load_lm(name: str, dtype: str = "float32") -> LanguageModel:
+def load_lm(
+    name: str, dtype: str = "float32", mesh: Mesh | None = None, fully_sharded: bool = False
+) -> LanguageModel:
   """Loads a causal language model; see `load_model`.
 
   Raises:
     InputError: also where the model is an encoder.
   """
-  model = load_model(name, dtype)
+  model = load_model(name, dtype, mesh, fully_sharded)
   if not model.config.causal:
     raise InputError(f"{name!r} is an encoder, which gives no probabilities of a next word; a "
                      "causal language model is needed here, such as gpt2")
   return model
 
 
-def load_model(name: str, dtype: str = "float32") -> LanguageModel:
+def load_model(
+    name: str, dtype: str = "float32", mesh: Mesh | None = None, fully_sharded: bool = False
+) -> LanguageModel:
   """Loads a causal language model or an encoder, for its hidden states.
 
   Args:
@@ -72,9 +79,12 @@ def load_model(name: str, dtype: str = "float32") -> LanguageModel:
       tokenizer and safetensors, a .gguf file, or "pkg:NAME" for an installed Python package that
       ships one of the last two.
     dtype: "float32" or "bfloat16".
+    mesh: devices that the parameters are divided among, see `mesh.make_mesh`.
+    fully_sharded: see `mesh.param_specs`.
 
   Returns:
-    the model, its parameters on the default device.
+    the model, its parameters on the mesh, or where there is none, or one of one device, on the
+    default device.
 
   Raises:
     InputError: the model is not found or not supported, or its files cannot be used.
@@ -88,7 +98,8 @@ def load_model(name: str, dtype: str = "float32") -> LanguageModel:
     family = family_of(metadata["general.architecture"])
     tokenizer, chat = gguf_tokenizer(metadata), gguf_chat(metadata)
     params = load_params(config, family.gguf_weights, tensors, dtype,
-                         ignored=re.escape(gguf.ROPE_FACTORS))
+                         ignored=re.escape(gguf.ROPE_FACTORS), mesh=mesh,
+                         fully_sharded=fully_sharded)
   else:
     hf = _read_config(path)
     family = family_of(hf["model_type"])
@@ -96,11 +107,15 @@ def load_model(name: str, dtype: str = "float32") -> LanguageModel:
     tokenizer, chat = directory_tokenizer(path), directory_chat(path)
     tensors = open_safetensors(path, f"({re.escape(family.prefix)})?({family.ignored})")
     params = load_params(config, family.weights, tensors, dtype, family.prefix, family.ignored,
-                         family.renamed)
+                         family.renamed, mesh, fully_sharded)
   size = tokenizer.get_vocab_size(with_added_tokens=False)
   if size > config.vocab_size:
     raise InputError(f"the tokenizer of {name!r} has {size} tokens, more than the model's "
                      f"{config.vocab_size}; they do not belong together")
+  if mesh is not None and (kept := whole_parts(config, mesh)):
+    logging.getLogger(__name__).warning(
+        "mesh: model=%d does not divide the %s; each device works on all of those",
+        mesh.shape[MODEL], " and the ".join(kept))
   return LanguageModel(name, config, params, tokenizer,
                        _digest(config, tensors, tokenizer, dtype), chat)
 

@@ -310,7 +310,9 @@ def layers_as_bits(params: Any) -> Any:
   def bits(leaf):
     if leaf.dtype != jnp.bfloat16:
       return leaf
-    return jax.device_put(np.asarray(leaf).view(np.uint16))
+    # Over a mesh it stays where it is; elsewhere it goes where it came from, the default device.
+    own = leaf.sharding if isinstance(leaf.sharding, jax.sharding.NamedSharding) else None
+    return jax.device_put(np.asarray(leaf).view(np.uint16), own)
 
   return {**params, "layers": jax.tree.map(bits, params["layers"])}
 

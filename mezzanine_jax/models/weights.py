@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
 
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.mesh import param_specs
 from mezzanine_jax.models.families import Source
 from mezzanine_jax.models.transformer import TransformerConfig, init_params
 
@@ -103,7 +105,8 @@ def _safetensors_files(directory: Path) -> tuple[Path, ...]:
 
 def load_params(config: TransformerConfig, sources: Mapping[str, Source], tensors: Tensors,
                 dtype: str, prefix: str = "", ignored: str = "",
-                renamed: Mapping[str, str] = MappingProxyType({})) -> Any:
+                renamed: Mapping[str, str] = MappingProxyType({}), mesh: Mesh | None = None,
+                fully_sharded: bool = False) -> Any:
   """Reads every parameter once into the tree of `Transformer(config)`.
 
   Args:
@@ -114,6 +117,9 @@ def load_params(config: TransformerConfig, sources: Mapping[str, Source], tensor
     prefix: start of tensor names that may be there or not.
     ignored: regular expression of tensor names (without prefix) to leave alone.
     renamed: end of a tensor's name -> what stands in its place in `sources`.
+    mesh: devices that the parameters are divided among, none of which has to hold them all; None
+      or a mesh of one: the default device.
+    fully_sharded: see `mesh.param_specs`.
 
   Returns:
     the parameter tree.
@@ -127,9 +133,14 @@ def load_params(config: TransformerConfig, sources: Mapping[str, Source], tensor
   names = {_plain_name(name, prefix, renamed): name for name in tensors.shapes}
   _check_names(config, wanted, sources, names, ignored)
   _check_shapes(config, wanted, sources, names, tensors)
+  homes = jax.tree.map(lambda shape: None, shapes)
+  if mesh is not None and mesh.size > 1:
+    specs = param_specs(config, shapes, mesh, fully_sharded)
+    homes = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
+  homes = tree.flatten_up_to(homes)
   params = []
   with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # NumPy lets threads run at once
-    for path, shape in wanted.items():
+    for (path, shape), home in zip(wanted.items(), homes, strict=True):
       layered = path.startswith("layers/")
       is_matrix = len(shape) - layered > 1
       full = _aligned(shape, jnp.dtype(dtype) if is_matrix else np.dtype(np.float32))
@@ -137,7 +148,7 @@ def load_params(config: TransformerConfig, sources: Mapping[str, Source], tensor
       own = [names[sources[path].name.format(layer)] for layer in range(len(parts))]
       convert = functools.partial(_converted, config, path, sources[path])
       list(pool.map(functools.partial(_fill, tensors, convert), own, parts))
-      params.append(jax.device_put(full))  # on a CPU the array itself, not a copy
+      params.append(jax.device_put(full, home))  # on a CPU the array itself, not a copy
   return jax.tree_util.tree_unflatten(tree, params)
 
 

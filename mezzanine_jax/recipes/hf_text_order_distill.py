@@ -35,6 +35,7 @@ from mezzanine_jax import (
 from mezzanine_jax.base import Array, Example, Params
 from mezzanine_jax.config import arguments_of, option
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.mesh import make_mesh
 from mezzanine_jax.models.load import LanguageModel, load_model
 from mezzanine_jax.settings import (
     EncoderFields,
@@ -195,7 +196,8 @@ def _ask(
   if world.num_labels < 2:
     raise InputError(f"a classifier needs two labels or more, the data has {world.num_labels}")
   with progress.bar("loading the encoder"):
-    model = load_model(config.model_name, config.dtype)
+    model = load_model(
+        config.model_name, config.dtype, make_mesh(config.mesh), config.fully_sharded)
   data = choose(data)
   with progress.bar("preparing the texts"):
     prepared = _prepare(config, world.evidence, model, data.examples)
