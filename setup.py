@@ -48,8 +48,8 @@ setup(
         "robotics": ["mujoco>=3"],
         "tensorboard": ["tensorboardX>=2.6.3"],
         "test": [
-            "hypothesis", "mujoco>=3", "pillow", "pytest", "pytest-xdist", "scikit-learn",
-            "sentencepiece", "tensorboardX>=2.6.3",
+            "hypothesis", "ipykernel", "mujoco>=3", "nbclient", "nbformat", "pillow", "pytest",
+            "pytest-xdist", "scikit-learn", "sentencepiece", "tensorboardX>=2.6.3",
         ],
         "tpu": ["jax[tpu]>=0.7.2"],
         "vision": ["pillow", "scikit-learn"],
