@@ -126,7 +126,7 @@ def batch_inputs(plan: Plan, batch: engine.Batch) -> tuple[Element, np.ndarray]:
   """The elements and the images of a batch: what `batch_fn` takes behind the params."""
   filled = np.minimum(np.arange(batch.start, batch.start + batch.size), batch.stop - 1)
   elements = jax.tree.map(lambda a: a[filled], plan.rows.elements)
-  return elements, plan.images[plan.rows.example[filled]]
+  return elements, jax.tree.map(lambda a: a[plan.rows.example[filled]], plan.images)
 
 
 def digest(plan: Plan) -> str:

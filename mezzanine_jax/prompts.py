@@ -30,6 +30,9 @@ class Prompt(NamedTuple):
     choices: int32[C, Tc], token ids of the answers, padded at the end; Tc >= 1.
     choice_lengths: int32[C], tokens of each answer, >= 1.
     choice_chars: int32[C], characters of each answer without the space around it.
+    before: bool[S, S], within a group: whether the block that begins with the segment in place i
+      must stay before the one that begins with the segment in place j. The order as it is
+      satisfies it. None where the blocks of a group may stand in any order.
   """
 
   tokens: Array
@@ -40,6 +43,7 @@ class Prompt(NamedTuple):
   choices: Array
   choice_lengths: Array
   choice_chars: Array
+  before: Array | None = None
 
 
 class Wordings(NamedTuple):
@@ -103,6 +107,7 @@ def make_prompt(
     choices: Sequence[Sequence[int]],
     choice_chars: Sequence[int],
     block: Sequence[int] | None = None,
+    before: np.ndarray | None = None,
 ) -> Prompt:
   """One unpadded prompt (NumPy arrays) from the token ids of its segments and of its choices.
 
@@ -112,6 +117,7 @@ def make_prompt(
     choices: token ids of each answer, none empty; no answers for a text that is only read.
     choice_chars: length of each answer in characters.
     block: the block of each segment; by default every segment is one of its own.
+    before: bool[S, S], see `Prompt.before`.
 
   Example:
     >>> make_prompt([[5], [6, 7]], [0, 1], [[1], [2, 3]], [2, 4]).starts.tolist()
@@ -128,6 +134,7 @@ def make_prompt(
           : len(choices)],
       choice_lengths=np.array([len(c) for c in choices], np.int32),
       choice_chars=np.asarray(choice_chars, np.int32),
+      before=None if before is None else np.asarray(before, bool),
   )
 
 
