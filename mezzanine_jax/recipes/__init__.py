@@ -15,6 +15,7 @@ RECIPES = {
     "hf_text_order_distill": "mezzanine_jax.recipes.hf_text_order_distill",
     "llm_belief_distill": "mezzanine_jax.recipes.llm_belief_distill",
     "llm_order_gap": "mezzanine_jax.recipes.llm_order_gap",
+    "trajectory_factorization_distill": "mezzanine_jax.recipes.trajectory_factorization_distill",
     "vision_view_distill": "mezzanine_jax.recipes.vision_view_distill",
 }
 

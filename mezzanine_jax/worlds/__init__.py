@@ -15,7 +15,7 @@ GROUP = "mezzanine.worlds"  # entry points of other packages: a loader like thos
 
 WORLDS = plugins.BuiltIn({
   name: f"mezzanine_jax.worlds.{name}:load"
-  for name in ("evidence_qa", "hf_qa", "hf_text", "images", "multiple_choice")
+  for name in ("evidence_qa", "grid_trajectories", "hf_qa", "hf_text", "images", "multiple_choice")
 })
 
 
