@@ -16,7 +16,7 @@ def get_config():
       "k_train": 8,
       "k_test": 16,
       "hidden": 64,
-      "steps": 1500,
+      "steps": 1000,
       "batch_size": 256,
       "learning_rate": 3e-3,
       "student_views": "all",

@@ -14,6 +14,7 @@ from mezzanine_jax.base import Array, Symmetry, Views
 from mezzanine_jax.trajectories import Steps
 
 _MOST_SETS = 1 << 14  # down-sets that are looked at; 14 things without any order have as many
+_WORDS = 32  # rounds for which random words are drawn at once
 _DISTANCE = 1e-4  # the most, in total variation, by which the law of a draw differs from uniform
 
 
@@ -129,15 +130,21 @@ def _chain(key: Array, before: Array, number: Array) -> Array:
   place = jnp.arange(size, dtype=jnp.int32)
   ends = jnp.cumsum(jnp.maximum(place * (number - place), 0))  # place p stands for p-1 and p
 
-  def one(i: Array, order: Array) -> Array:
-    word = jax.random.randint(jax.random.fold_in(key, i), (), 0, jnp.maximum(2 * ends[-1], 1))
-    at = jnp.searchsorted(ends, word // 2, side="right").clip(max=size - 1)
-    swaps = (word % 2 == 1) & ~before[order[at - 1], order[at]]
-    step = jnp.where(place == at, -1, jnp.where(place == at - 1, 1, 0))
-    return order[place + jnp.where(swaps, step, 0)]
+  total = jnp.maximum(ends[-1], 1).astype(jnp.uint32)
 
-  needed = jnp.array([rounds(n) for n in range(size + 1)], jnp.int32)
-  return jax.lax.fori_loop(0, needed[number], one, place)
+  def one(order: Array, word: Array) -> tuple[Array, None]:
+    # The remainder of a word prefers no place by more than total / 2^31.
+    at = (ends <= ((word >> 1) % total).astype(jnp.int32)).sum().clip(max=size - 1)
+    swaps = (word & 1 == 1) & ~before[order[at - 1], order[at]]
+    step = jnp.where(place == at, -1, jnp.where(place == at - 1, 1, 0))
+    return order[place + jnp.where(swaps, step, 0)], None
+
+  def some(i: Array, order: Array) -> Array:
+    words = jax.random.bits(jax.random.fold_in(key, i), (_WORDS,))
+    return jax.lax.scan(one, order, words)[0]
+
+  needed = jnp.array([-(-rounds(n) // _WORDS) for n in range(size + 1)], jnp.int32)
+  return jax.lax.fori_loop(0, needed[number], some, place)
 
 
 def linear_extension() -> Symmetry:

@@ -32,6 +32,7 @@ TEMPLATE = (
     " colour, the thicket with the axe, the boulder with the crowbar, the trapdoor with the hook."
     " A place can be entered when its way is open. A step that cannot be done is skipped.\n"
     "Plan:\n{facts}\nQuestion: {question}\nAnswer:")
+_OPENS = {4: "Cut", 5: "Move", 6: "Lift"}  # how other ways than doors are opened
 _CHUNK = 256  # plans that are simulated at once
 
 
@@ -72,8 +73,8 @@ def load(dataset: str = NAME, *, n_train: int, n_test: int, seed: int = 0) -> Wo
     >>> world = load(n_train=2, n_test=1, seed=0)
     >>> sorted(example.label for example in world.train)
     [0, 1]
-    >>> print("\\n".join(world.test[0].x["facts"][:2]))  # doctest: +ELLIPSIS
-    ...
+    >>> world.test[0].x["question"]
+    'Does the agent have the ring at the end?'
   """
   if dataset != NAME:
     raise InputError(
@@ -201,7 +202,8 @@ def _sentence(step: grid.Step, plan: _Plan) -> str:
   """A step in words."""
   if step.verb == grid.OPEN:
     way = grid.PLACES[plan.parents[step.what]]
-    return f"Open the {grid.BARRIERS[step.what]} from the {way} to the {grid.PLACES[step.what]}."
+    verb = _OPENS.get(step.what, "Unlock")
+    return f"{verb} the {grid.BARRIERS[step.what]} from the {way} to the {grid.PLACES[step.what]}."
   thing = grid.THINGS[step.what]
   if step.verb == grid.GIVE:
     return f"Give the {thing} to the guard in the hall."
