@@ -82,6 +82,9 @@ def _map(
   for place in range(1, len(grid.PLACES)):
     pixels[ground == place] = to_rgb(_COLOURS[grid.PLACES[place]])
   ax.imshow(pixels, interpolation="nearest")
+  for place, (row, column) in enumerate(example.x["barriers"][1:], 1):
+    ax.text(column, row, grid.BARRIERS[place].replace(" ", "\n"), fontsize=5.5, ha="center",
+            va="center", color="white", weight="bold", linespacing=0.9)
   open_ways, at = {0}, tuple(example.x["barriers"][0])
   ax.plot(at[1], at[0], "o", color="black", ms=7)
   ax.text(at[1], at[0] + 0.45, "start", fontsize=6, ha="center", va="top")
@@ -133,14 +136,14 @@ def _words(
   yes = view["probabilities"][1]
   right = (yes > 0.5) == (example.label == 1)
   title = "as it is" if view["view"] == 0 else f"view {view['view']}"
-  ax.text(0, 1.0, f"{title}: p(yes) = {report.pm({'p': yes}, 'p', 2)}", fontsize=13, va="top",
+  ax.text(0, 0.97, f"{title}: p(yes) = {report.pm({'p': yes}, 'p', 2)}", fontsize=13, va="top",
           color="black" if right else _WRONG, weight="bold", transform=ax.transAxes)
   truth = "yes" if example.label == 1 else "no"
-  ax.text(0, 0.91, f"the simulation says {truth}; gap over all views"
+  ax.text(0, 0.89, f"the simulation says {truth}; gap over all views"
           f" {report.pm({'gap': entry['pairwise_tv']}, 'gap', 2)}", fontsize=9, va="top",
           transform=ax.transAxes)
   for number, s in enumerate(order):
-    ax.text(0, 0.82 - 0.09 * number, f"{number + 1}. {example.x['facts'][s]}"
+    ax.text(0, 0.79 - 0.08 * number, f"{number + 1}. {example.x['facts'][s]}"
             + ("" if done[number] else "  (cannot be done)"), fontsize=8.5, va="top",
             color="black" if done[number] else "#888888", transform=ax.transAxes)
 
