@@ -53,10 +53,10 @@ def test_large_orders_are_counted_while_their_down_sets_are_few():
   chains = np.zeros((40, 40), bool)
   chains[range(0, 38), range(2, 40)] = True  # the odd ones and the even ones: 21 x 21 down-sets
   assert lib.count(chains) == math.comb(40, 20)
-  assert lib.count(np.zeros((13, 13), bool)) == math.factorial(13)
+  assert lib.count(np.zeros((10, 10), bool)) == math.factorial(10)
   assert lib.count(np.zeros((15, 15), bool)) == math.inf
   assert lib.extensions(np.zeros((15, 15), bool), 10**6) is None
-  assert lib.count(np.zeros((0, 0), bool)) == 1 and lib.extensions(np.zeros((0, 0)), 1).size == 0
+  assert lib.count(np.zeros((0, 0))) == 1 and lib.extensions(np.zeros((0, 0)), 1).shape == (1, 0)
 
 
 def test_draws_are_uniform():

@@ -69,7 +69,7 @@ def extensions(before: np.ndarray, limit: int) -> np.ndarray | None:
   if ways is None or ways[0] > limit:
     return None
   every = [_nth(needs, ways, number) for number in range(ways[0])]
-  return np.array(every, int).reshape(-1, len(needs))
+  return np.array(every, int).reshape(len(every), len(needs))
 
 
 def rounds(number: int, distance: float = _DISTANCE) -> int:
