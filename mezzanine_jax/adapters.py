@@ -62,11 +62,15 @@ def settings(config: Any) -> dict[str, Any]:
 
 
 def check(config: Any, lm: LanguageModel) -> None:
-  """Whether the model can have such adapters.
+  """Whether the model can have such adapters, and what is asked be read as a set.
 
   Raises:
     InputError: if not.
   """
+  families = {name.strip() for name in config.symmetry.split(",")}
+  if config.student == "set" and families != {"segment_order"}:
+    raise InputError("the student 'set' reads the evidence as a set, which only the symmetry"
+                     f" segment_order asks for, got {config.symmetry!r}: use lora")
   made = settings(config)
   jax.eval_shape(lambda params: lora.init_adapters(
       params, jax.random.key(0), rank=made["rank"], targets=made["targets"]), lm.params)

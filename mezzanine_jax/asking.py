@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from mezzanine_jax.base import Example
 from mezzanine_jax.errors import InputError
 
@@ -88,10 +90,16 @@ def record(config: Any, asking: Asking) -> dict[str, Any]:
       "label_names": list(asking.label_names),
       # One more than are shown: an example is never shown what shares its cluster.
       "demonstrations": [
-          {name: getattr(e, name) for name in _EXAMPLE} for e in shown[: shots + 1 if shots else 0]
+          {name: getattr(e, name) for name in _EXAMPLE} | {"x": _texts(e.x)}
+          for e in shown[: shots + 1 if shots else 0]
       ],
       "around": asking.around and list(asking.around),
   }
+
+
+def _texts(x: dict[str, Any]) -> dict[str, Any]:
+  """The fields that prompts are made of: an example may have arrays, too."""
+  return {name: value for name, value in x.items() if not isinstance(value, np.ndarray)}
 
 
 def recall(kept: Any) -> Asking:

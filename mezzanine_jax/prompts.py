@@ -30,6 +30,9 @@ class Prompt(NamedTuple):
     choices: int32[C, Tc], token ids of the answers, padded at the end; Tc >= 1.
     choice_lengths: int32[C], tokens of each answer, >= 1.
     choice_chars: int32[C], characters of each answer without the space around it.
+    before: bool[S, S], within a group: whether the block that begins with the segment in place i
+      must stay before the one that begins with the segment in place j. The order as it is
+      satisfies it. None where the blocks of a group may stand in any order.
   """
 
   tokens: Array
@@ -40,6 +43,7 @@ class Prompt(NamedTuple):
   choices: Array
   choice_lengths: Array
   choice_chars: Array
+  before: Array | None = None
 
 
 class Wordings(NamedTuple):
@@ -100,10 +104,10 @@ def pack(prompt: Prompt | Wordings) -> tuple[Array, Array]:
 def apart(prompt: Prompt | Wordings) -> tuple[Array, Array]:
   """How a prompt is read as a set: the units of its packed tokens, and their positions.
 
-  Every segment of evidence, and every fact, is a unit: see `Stream.units`. Its tokens have the
-  positions that they would have if it stood in the middle of its group, which are half-way between
-  those of the first and the last place. So no order of the units of a group that stands together
-  changes anything. Other tokens keep their places.
+  Every segment of evidence is a unit: see `Stream.units`. Its tokens have the
+  positions that they would have if it stood in the middle of the evidence, which are half-way
+  between those of the first and the last place. So no order of the evidence changes anything, where
+  it stands together. Other tokens keep their places.
 
   Args:
     prompt: one prompt (no batch axis), acted upon or not.
@@ -122,11 +126,10 @@ def apart(prompt: Prompt | Wordings) -> tuple[Array, Array]:
   begins = ends - lengths
   place = jnp.arange(prompt.tokens.shape[0])
   segment = jnp.searchsorted(ends, place, side="right").clip(max=ends.shape[0] - 1)
-  is_unit = ((group == EVIDENCE) | (group == FACTS)) & (lengths > 0)
+  is_unit = (group == EVIDENCE) & (lengths > 0)
   units = jnp.where(is_unit, jnp.cumsum(is_unit), 0)
-  same_SxS = is_unit[:, None] & is_unit & (group[:, None] == group)
-  first = jnp.where(same_SxS, begins, jnp.iinfo(jnp.int32).max).min(1)
-  last = jnp.where(same_SxS, ends, 0).max(1)
+  first = jnp.where(is_unit, begins, jnp.iinfo(jnp.int32).max).min()
+  last = jnp.where(is_unit, ends, 0).max()
   begin = jnp.where(is_unit, first + (last - first - lengths) // 2, begins)
   inside = place < ends[-1]
   positions = jnp.where(inside, begin[segment] + place - begins[segment], place)
@@ -140,6 +143,7 @@ def make_prompt(
     choices: Sequence[Sequence[int]],
     choice_chars: Sequence[int],
     block: Sequence[int] | None = None,
+    before: np.ndarray | None = None,
 ) -> Prompt:
   """One unpadded prompt (NumPy arrays) from the token ids of its segments and of its choices.
 
@@ -149,6 +153,7 @@ def make_prompt(
     choices: token ids of each answer, none empty; no answers for a text that is only read.
     choice_chars: length of each answer in characters.
     block: the block of each segment; by default every segment is one of its own.
+    before: bool[S, S], see `Prompt.before`.
 
   Example:
     >>> make_prompt([[5], [6, 7]], [0, 1], [[1], [2, 3]], [2, 4]).starts.tolist()
@@ -165,6 +170,7 @@ def make_prompt(
           : len(choices)],
       choice_lengths=np.array([len(c) for c in choices], np.int32),
       choice_chars=np.asarray(choice_chars, np.int32),
+      before=None if before is None else np.asarray(before, bool),
   )
 
 

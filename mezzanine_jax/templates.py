@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.prompts import DEMONSTRATIONS, EVIDENCE, FACTS, FIXED, OPTIONS
 from mezzanine_jax.sentences import split_units
@@ -17,10 +19,15 @@ _BLANK_LINE = "\n\n"
 
 
 class Piece(NamedTuple):
-  """A part of a prompt's text, which moves as one where its group may move (see `Prompt.group`)."""
+  """A part of a prompt's text, which moves as one where its group may move (see `Prompt.group`).
+
+  `after` holds the numbers, among the pieces of its group, of those that must stay before it;
+  None where the group has no such order.
+  """
 
   text: str
   group: int = FIXED
+  after: tuple[int, ...] | None = None
 
 
 class Template(NamedTuple):
@@ -57,7 +64,8 @@ def parse_template(
   - `{evidence}` is split into units. Each carries the white space that stands before the field:
     a space where the units are sentences (a template that begins with the field begins with one).
   - `{options}`, a list field, is rendered as lines "A. text".
-  - `{facts}`, a dict or list field, as lines "key: value" behind a line break.
+  - `{facts}`, a dict or list field, as lines "key: value" behind a line break. Where the data
+    has a field `facts_before`, bool[n, n], it says which facts must stay before which.
   - `{demonstrations}` are worked examples, each rendered with what follows in the template and
     the right answer, a blank line between them.
   - Any other field is text. Each of these four stands in a template once at most.
@@ -146,12 +154,14 @@ def fill(
   pieces: list[Piece] = []
   fixed = ""  # not yet a piece: neighbours that stay are one
 
-  def add(units: Sequence[str], group: int) -> None:
+  def add(
+      units: Sequence[str], group: int, after: Sequence[tuple[int, ...]] | None = None
+  ) -> None:
     nonlocal fixed
     if units:
       if fixed or not pieces:  # the first piece stays: special tokens may stand before it
         pieces.append(Piece(fixed))
-      pieces.extend(Piece(u, group) for u in units)
+      pieces.extend(map(Piece, units, [group] * len(units), after or [None] * len(units)))
       fixed = ""
 
   opening, *parts = _opening(template)
@@ -175,7 +185,8 @@ def fill(
       add([between + u for u in split_units(value, unit)], EVIDENCE)
     elif name == "facts":
       fixed += text.removesuffix("\n")
-      add(["\n" + line for line in _lines(value)], FACTS)
+      lines = _lines(value)
+      add(["\n" + line for line in lines], FACTS, _after(fields.get("facts_before"), len(lines)))
     elif name == "options":
       fixed += text
       for label, option in _labelled(value):
@@ -247,6 +258,18 @@ def _lines(value: Any) -> list[str]:
   if isinstance(value, (list, tuple)):
     return [" ".join(str(line).split()) for line in value]
   raise InputError(f"{{facts}} must be a dict or a list field, got a {type(value).__name__}")
+
+
+def _after(before: Any, count: int) -> list[tuple[int, ...]] | None:
+  """For each fact those that must stay before it; None where the data says nothing of it."""
+  if before is None:
+    return None
+  before = np.asarray(before)
+  if before.shape != (count, count) or before.dtype != bool or np.tril(before).any():
+    raise InputError(
+        f"facts_before must be bool[{count}, {count}] here, True only where a fact above must stay"
+        f" before one below it, got {before.dtype}{list(before.shape)}")
+  return [tuple(np.flatnonzero(column).tolist()) for column in before.T]
 
 
 def _labelled(value: Any) -> list[tuple[str, str]]:

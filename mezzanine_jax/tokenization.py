@@ -4,6 +4,8 @@ import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
+import numpy as np
 import tokenizers
 
 from mezzanine_jax.errors import InputError
@@ -176,7 +178,7 @@ def tokenize_prompts(
       ids = answers[tuple(text.choices), text.cue]
       segments = [begin + first, *rest]
       segments[-1] = [*segments[-1], *ending]
-      made.append(make_prompt(segments, groups, ids, chars))
+      made.append(make_prompt(segments, groups, ids, chars, before=_before(text.pieces)))
     prompt = made[0] if weights is None else make_wordings(made, weights[n])
     out.append(Tokenized(prompt, texts, exact, *lost[n], begin, ending))
   return out
@@ -207,7 +209,7 @@ def whole_prompt(
   choices = [base.choices[c][: base.choice_lengths[c]].tolist() for c in range(count)]
   ready = make_prompt(
       [[*tokenized.beginning, *encode(tokenizer, [text])[0], *tokenized.ending]], [FIXED], choices,
-      base.choice_chars)
+      base.choice_chars, before=None if base.before is None else np.zeros((1, 1), bool))
   if not isinstance(x, Wordings):
     return ready
   made = make_wordings([ready] * len(x.log_weights))
@@ -292,6 +294,17 @@ def _fit(
   return out, *lost
 
 
+def _before(pieces: Sequence[Piece]) -> np.ndarray | None:
+  """bool[S, S], which pieces must stay before which; None where none has an order."""
+  if all(piece.after is None for piece in pieces):
+    return None
+  before = np.zeros((len(pieces), len(pieces)), bool)
+  for s, piece in enumerate(pieces):
+    own = [i for i, other in enumerate(pieces) if other.group == piece.group]
+    before[[own[i] for i in piece.after or ()], s] = True
+  return before
+
+
 def _evidence(pieces: Sequence[Piece]) -> tuple[str, ...]:
   """What wordings of the same evidence have in common."""
   return tuple(p.text.strip() for p in pieces if p.group == EVIDENCE)
@@ -299,4 +312,4 @@ def _evidence(pieces: Sequence[Piece]) -> tuple[str, ...]:
 
 def _wording(x: Wordings, which: int) -> Prompt:
   """One wording of an example."""
-  return Prompt(*(a[which] for a in x.all))
+  return jax.tree.map(lambda a: a[which], x.all)

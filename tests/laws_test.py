@@ -13,15 +13,16 @@ from mezzanine_jax.base import Symmetry
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.prompts import DEMONSTRATIONS, EVIDENCE, FACTS, FIXED, OPTIONS, current, pack
 from mezzanine_jax.symmetries import (
-    chain,
-    demonstration_order,
-    dihedral,
-    factorization,
-    option_order,
-    paraphrase,
-    segment_order,
-    view,
+  chain,
+  demonstration_order,
+  dihedral,
+  factorization,
+  option_order,
+  paraphrase,
+  segment_order,
+  view,
 )
+from mezzanine_jax.trajectories import Steps
 
 
 def _flip() -> Symmetry:
@@ -59,6 +60,11 @@ OPTIONS_OF_3 = _prompt([FIXED, *[FIXED, OPTIONS] * 3, FIXED], num_choices=5)  # 
 SHOTS = _prompt([FIXED, *[DEMONSTRATIONS] * 3, FIXED, *[DEMONSTRATIONS] * 3, FIXED],
                 [0, 1, 1, 2, 3, 4, 4, 4, 5])
 RECORD = _prompt([FIXED, *[FACTS] * 4, FIXED])
+# Of the four facts the first stays before the third, and the second before the fourth.
+BEFORE = np.zeros((6, 6), bool)
+BEFORE[[1, 2], [3, 4]] = True
+PLAN = RECORD._replace(before=BEFORE)
+STEPS = Steps(np.arange(12, dtype=np.float32).reshape(6, 2), np.arange(6) % 5 > 0, BEFORE)
 EVERYTHING = _prompt(
     [FIXED, *[DEMONSTRATIONS] * 3, EVIDENCE, EVIDENCE, EVIDENCE, *[FIXED, OPTIONS] * 3, FIXED],
     [0, 1, 1, 2, *range(3, 13)], num_choices=3)
@@ -78,6 +84,8 @@ CASES = {
     "option_order, cyclic": (option_order("cyclic"), OPTIONS_OF_3),
     "demonstration_order": (demonstration_order(), SHOTS),
     "factorization": (factorization(), RECORD),
+    "factorization, ordered": (factorization(), PLAN),
+    "factorization of steps": (factorization(), STEPS),
     "paraphrase": (paraphrase(), WORDINGS),
     "chain of two orders": (chain(segment_order(keep_first=2), segment_order()), PROMPT),
     "chain of three": (chain(demonstration_order(), segment_order(), option_order()), EVERYTHING),
@@ -100,6 +108,8 @@ FINITE_GROUPS = {
     "option_order, cyclic": 3,
     "demonstration_order": 6,
     "factorization": 24,
+    "factorization, ordered": 6,
+    "factorization of steps": 6,
     "chain of three": 2 * 6 * 6,
     "dihedral": 8,
     "dihedral, grey": 8,
@@ -143,6 +153,8 @@ def _packed(many):
 
 def _row(x):
   """An example's tokens, or its values."""
+  if isinstance(x, Steps):
+    return x.features.reshape(-1)
   return pack(x)[0] if hasattr(x, "starts") or isinstance(x, prompts.Wordings) else x.reshape(-1)
 
 
@@ -312,13 +324,16 @@ def test_align_takes_any_prediction():
 
 def _padded(x, segments, choices):
   """The same example beside a larger one, as a data set stacks them."""
-  larger = prompts.make_prompt([[1]] * segments, [0] * segments, [[1]] * choices, [1] * choices)
+  before = None if current(x).before is None else np.zeros((segments, segments), bool)
+  larger = prompts.make_prompt(
+      [[1]] * segments, [0] * segments, [[1]] * choices, [1] * choices, before=before)
   if isinstance(x, prompts.Wordings):
     larger = prompts.make_wordings([larger] * 7)
   return jax.tree.map(lambda a: a[0], prompts.stack([x, larger]))
 
 
-@pytest.mark.parametrize("name", [n for n in CASES if "own" not in n and n not in IMAGES])
+@pytest.mark.parametrize("name", [
+    n for n in CASES if "own" not in n and n not in (*IMAGES, "factorization of steps")])
 def test_draws_do_not_depend_on_the_padding(name):
   symmetry, x = CASES[name]
   longer = _padded(x, segments=23, choices=9)
@@ -337,7 +352,8 @@ def test_immovable_segments_stay(keep_first, keep_last):
   np.testing.assert_array_equal(orders[:, fixed], np.tile(fixed, (10, 1)))
 
 
-@pytest.mark.parametrize("name", ["option_order", "demonstration_order", "factorization"])
+@pytest.mark.parametrize("name", [
+    "option_order", "demonstration_order", "factorization", "factorization, ordered"])
 def test_segments_of_other_groups_keep_their_order(name):
   symmetry, x = CASES[name]
   moving = x.group[np.flatnonzero(x.group)[0]]

@@ -17,6 +17,7 @@ RECIPES = {
     "llm_belief_distill": "mezzanine_jax.recipes.llm_belief_distill",
     "llm_order_gap": "mezzanine_jax.recipes.llm_order_gap",
     "physics_orbit_distill": "mezzanine_jax.recipes.physics_orbit_distill",
+    "trajectory_factorization_distill": "mezzanine_jax.recipes.trajectory_factorization_distill",
     "vision_view_distill": "mezzanine_jax.recipes.vision_view_distill",
 }
 

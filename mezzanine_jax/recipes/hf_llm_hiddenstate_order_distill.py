@@ -176,6 +176,8 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   predictions.write(folder.path / runs.PREDICTIONS, [data.examples[n] for n in test],
                     {"baseline": lm_test, **models})
   report.diagnostics(results, lm_test, folder.path / runs.DIAGNOSTICS)
+  if data.world.draw is not None:
+    data.world.draw(results, data.examples, folder.path)
   return runs.finish(folder, results)
 
 

@@ -95,6 +95,8 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   predictions.write(folder.path / runs.PREDICTIONS, data.examples, {"baseline": beliefs})
   gap_report.diagnostics(
       results, beliefs, comparison.example_gaps(beliefs), folder.path / runs.DIAGNOSTICS)
+  if data.world.draw is not None:
+    data.world.draw(results, data.examples, folder.path)
   return runs.finish(folder, results)
 
 

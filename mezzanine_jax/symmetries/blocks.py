@@ -12,13 +12,15 @@ import numpy as np
 from mezzanine_jax.base import Array, Symmetry, Views
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.prompts import Prompt, Wordings, current, with_current
+from mezzanine_jax.symmetries import linear_extension as extensions
 
 
 def block_order(group: int, keep_first: int = 0, keep_last: int = 0) -> Symmetry:
-  """The orders of the blocks of one group: uniform over all n! of them, an invariance.
+  """The orders of the blocks of one group: uniform over all allowed ones, an invariance.
 
   The element is int32[S], the index of the segment that stands in each place. Everything else
   keeps its order, and n blocks of any sizes take the n places where a block of the group stood.
+  All n! orders are allowed, or with a partial order (`Prompt.before`) its linear extensions.
   A key draws the same order whatever the padding: each place has a random word of its own.
 
   Args:
@@ -27,7 +29,8 @@ def block_order(group: int, keep_first: int = 0, keep_last: int = 0) -> Symmetry
     keep_last: how many of its last blocks also stay.
 
   Returns:
-    A `Symmetry` on `Prompt` and `Wordings`. n movable blocks have an orbit of n! elements.
+    A `Symmetry` on `Prompt` and `Wordings`. n movable blocks have an orbit of n! elements, or of
+    as many as there are linear extensions.
 
   Raises:
     InputError: if `keep_first` or `keep_last` is negative or `group` is not positive.
@@ -61,12 +64,17 @@ def block_order(group: int, keep_first: int = 0, keep_last: int = 0) -> Symmetry
     return jnp.arange(current(x).starts.shape[0], dtype=jnp.int32)
 
   def sample(key: Array, x: Prompt | Wordings) -> Array:
-    heads, item, begin = layout(current(x), jnp)
+    prompt = current(x)
+    heads, item, begin = layout(prompt, jnp)
     place = jnp.arange(heads.shape[0], dtype=jnp.uint32)
-    words = place_words(key, heads.shape[0])
-    # Movable blocks first, in order; then the same blocks in the order of their words.
+    # Movable blocks first, in order; then the same blocks in the order that is drawn.
     slots = jnp.lexsort((place, ~heads))
-    drawn = jnp.lexsort((jnp.where(heads, words, place), ~heads))
+    if prompt.before is None:
+      words = place_words(key, heads.shape[0])
+      drawn = jnp.lexsort((jnp.where(heads, words, place), ~heads))
+    else:
+      before = jnp.asarray(prompt.before)[slots][:, slots]
+      drawn = slots[extensions.draw(key, before, heads.sum())]
     target = item.at[drawn].set(item[slots])
     return jnp.argsort(target[begin], stable=True).astype(jnp.int32)
 
@@ -74,17 +82,34 @@ def block_order(group: int, keep_first: int = 0, keep_last: int = 0) -> Symmetry
     return reorder(order, x)
 
   def orbit_size(x: Prompt | Wordings) -> float:
+    before = relation(x)
+    if before is not None:
+      return extensions.count(before)
     count = int(layout(current(x), np)[0].sum())
     return float(math.factorial(count)) if count <= 170 else math.inf  # float's largest is 170!
 
   def orbit(x: Prompt | Wordings, limit: int) -> Views | None:
-    size = orbit_size(x)
+    size, before = orbit_size(x), relation(x)
     if size > limit:
       return None
-    every = orders(x, lambda count: np.array(list(itertools.permutations(range(count))), int))
-    return Views(every, np.full(len(every), -math.log(size), np.float32), np.float32(size))
+    every = lambda count: (
+        np.array(list(itertools.permutations(range(count))), int) if before is None
+        else extensions.extensions(before, limit))
+    return extensions.uniform_views(placed(x, every))
 
-  def orders(x: Prompt | Wordings, draw: Callable[[int], np.ndarray]) -> np.ndarray:
+  def orders(x: Prompt | Wordings, draw: Callable[[int], np.ndarray]) -> np.ndarray | None:
+    return placed(x, draw) if relation(x) is None else None
+
+  def relation(x: Prompt | Wordings) -> np.ndarray | None:
+    """bool[n, n], the partial order of the movable blocks; None where there is none."""
+    prompt = current(x)
+    slots = np.flatnonzero(layout(prompt, np)[0])
+    before = prompt.before
+    before = None if before is None else np.asarray(before)[np.ix_(slots, slots)]
+    return before if before is not None and before.any() else None
+
+  def placed(x: Prompt | Wordings, draw: Callable[[int], np.ndarray]) -> np.ndarray:
+    """int32[K, S], the elements that put block `draw(n)[k, i]` in the i-th block's place."""
     heads, item, begin = layout(current(x), np)
     slots = np.flatnonzero(heads)
     drawn = slots[draw(len(slots))]
@@ -104,11 +129,13 @@ def reorder(order: Array, x: Prompt | Wordings) -> Prompt | Wordings:
   """
   prompt = current(x)
   arrays = (prompt.starts, prompt.lengths, prompt.group, prompt.block)
-  if not all(isinstance(a, np.ndarray) for a in (order, *arrays)):
-    arrays = map(jnp.asarray, arrays)
-  starts, lengths, groups, blocks = (a[order] for a in arrays)
+  on_host = all(isinstance(a, np.ndarray) for a in (order, *arrays))
+  take = (lambda a: a[order]) if on_host else (lambda a: jnp.asarray(a)[order])
+  starts, lengths, groups, blocks = map(take, arrays)
+  before = None if prompt.before is None else take(take(prompt.before).T).T
   return with_current(
-      x, prompt._replace(starts=starts, lengths=lengths, group=groups, block=blocks)
+      x, prompt._replace(
+          starts=starts, lengths=lengths, group=groups, block=blocks, before=before)
   )
 
 

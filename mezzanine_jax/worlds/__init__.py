@@ -16,7 +16,8 @@ GROUP = "mezzanine.worlds"  # entry points of other packages: a loader like thos
 WORLDS = plugins.BuiltIn({
   name: f"mezzanine_jax.worlds.{name}:load"
   for name in (
-    "evidence_qa", "hf_qa", "hf_text", "images", "multiple_choice", "lennard_jones", "cart_pole")
+    "evidence_qa", "hf_qa", "hf_text", "multiple_choice", "images", "lennard_jones", "cart_pole",
+    "grid_trajectories")
 })
 
 

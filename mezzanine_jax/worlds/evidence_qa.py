@@ -9,17 +9,19 @@ sentences says nothing at all.
 import itertools
 from collections.abc import Sequence
 from random import Random
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from mezzanine_jax.base import Example
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.worlds import evidence_words as words
+from mezzanine_jax.worlds.chance import below as _below
+from mezzanine_jax.worlds.chance import pick as _pick
+from mezzanine_jax.worlds.chance import shuffled as _shuffled
 from mezzanine_jax.worlds.world import World, check_counts, digest
 
 VERSION = 1
 NAME = "evidence_qa"
 _SMALL = "zero one two three four five six seven eight nine ten".split()
-_T = TypeVar("_T")
 
 
 class _Scene(NamedTuple):
@@ -308,23 +310,3 @@ def _number(value: int) -> str:
 def _two(pool: list[str]) -> tuple[str, str]:
   """Takes two members that nobody else will be."""
   return pool.pop(), pool.pop()
-
-
-# Only `Random.random` is promised to stay the same in every version of Python.
-def _below(random: Random, bound: int) -> int:
-  """A whole number from 0 to bound - 1."""
-  return int(random.random() * bound)
-
-
-def _pick(random: Random, items: Sequence[_T]) -> _T:
-  """One of the items."""
-  return items[_below(random, len(items))]
-
-
-def _shuffled(random: Random, items: Sequence[_T]) -> list[_T]:
-  """The items in a uniformly random order."""
-  result = list(items)
-  for last in range(len(result) - 1, 0, -1):
-    other = _below(random, last + 1)
-    result[last], result[other] = result[other], result[last]
-  return result

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +30,8 @@ class World(NamedTuple):
     template: a prompt that suits the data, for whoever gives none.
     choices: the answers of that prompt, one a label; empty where none are known.
     label_names: what the labels are called; empty where they have no names.
+    draw: `(results, examples, folder)` draws a picture of the examples that move most, from the
+      block `examples` of the results; None for a world that has no picture.
   """
 
   train: list[Example]
@@ -41,6 +43,7 @@ class World(NamedTuple):
   template: str | None = None
   choices: tuple[str, ...] = ()
   label_names: tuple[str, ...] = ()
+  draw: Callable[..., None] | None = None
 
 
 def digest(examples: Sequence[Example]) -> str:

@@ -239,6 +239,7 @@ def test_attention_over_sentences_as_the_student(config, tmp_path):
 @pytest.mark.parametrize(("fields", "says"), [
     ({"student": "attention"}, "needs the states of the prompt's segments, got embed_mode 'last'"),
     ({"student": "lora", "lora_targets": "q,w"}, "there is no matrix 'w' to adapt"),
+    ({"student": "set", "symmetry": "segment_order,demonstration_order"}, "only the symmetry"),
 ])
 def test_students_that_cannot_be_are_refused_before_anything_is_written(
     config, tmp_path, fields, says):

