@@ -1,6 +1,5 @@
 """Prompt templates: named fields in, pieces of text out, of which some may change places."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.prompts import DEMONSTRATIONS, EVIDENCE, FACTS, FIXED, OPTIONS
 from mezzanine_jax.sentences import split_units
+from mezzanine_jax.untrusted import parse_json
 
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # of options
 _FIELD = re.compile(r"{(\w*)}")
@@ -262,7 +262,7 @@ def _read(path: Path) -> Any:
   """What a file of templates holds."""
   try:
     text = path.read_text("utf-8")
-    return json.loads(text) if path.suffix == ".json" else [
+    return parse_json(text) if path.suffix == ".json" else [
         line for line in text.splitlines() if line.strip()]
   except (OSError, ValueError) as error:
     raise InputError(

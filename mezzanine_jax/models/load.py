@@ -98,7 +98,8 @@ def load_model(name: str, dtype: str = "float32") -> LanguageModel:
     tensors = open_safetensors(path, f"({re.escape(family.prefix)})?({family.ignored})")
     params = load_params(config, family.weights, tensors, dtype, family.prefix, family.ignored,
                          family.renamed)
-  size = tokenizer.get_vocab_size(with_added_tokens=False)
+  # Ids may have gaps. Tokens that were added later are checked where a text has them.
+  size = 1 + max(tokenizer.get_vocab(with_added_tokens=False).values(), default=0)
   if size > config.vocab_size:
     raise InputError(f"the tokenizer of {name!r} has {size} tokens, more than the model's "
                      f"{config.vocab_size}; they do not belong together")

@@ -132,7 +132,8 @@ def gguf_tokenizer(metadata: Mapping[str, Any]) -> Tokenizer:
                      "'gpt2' (byte-level BPE); use the model's safetensors folder")
   if pre not in GGUF_PRE_TOKENIZERS:
     raise InputError(f"a GGUF tokenizer of pre-tokenizer {shown(pre)!r} is not supported; "
-                     f"supported: {', '.join(GGUF_PRE_TOKENIZERS)}; use the model's safetensors folder")
+                     f"supported: {', '.join(GGUF_PRE_TOKENIZERS)}; use the model's safetensors "
+                     "folder")
   tokens, merges, types = get("tokens"), get("merges"), get("token_type") or []
   if not tokens or not _all(tokens, str) or not _all(merges, str):
     raise InputError("the GGUF file holds no tokenizer.ggml.tokens and merges")

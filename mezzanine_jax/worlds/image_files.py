@@ -1,6 +1,7 @@
 """Folders of image files, one sub-folder a class, as a dataset's splits; images as arrays."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.untrusted import find_path, shown
 from mezzanine_jax.worlds.sources import Source, Table
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+MOST_SIDE = 2**13  # pixels; a small file may say that it holds a picture of any size
 
 
 def open_folder(dataset: str) -> Source | None:
@@ -22,8 +25,8 @@ def open_folder(dataset: str) -> Source | None:
   Returns:
     Splits whose rows have the fields `image` (a path) and `label` (the class's name).
   """
-  folder = Path(dataset).expanduser()
-  if not folder.is_dir():
+  folder = find_path(dataset)
+  if not folder or not folder.is_dir():
     return None
   if _classes(folder):
     return Source(dataset, None, lambda split: _table(split, folder))
@@ -55,17 +58,31 @@ def read_image(value: Any, where: str, folder: Path | None = None) -> np.ndarray
   image_lib = _pillow()
   try:
     if isinstance(value, bytes):
-      value = image_lib.open(io.BytesIO(value))
+      value = _open(io.BytesIO(value))
     elif isinstance(value, str):
-      value = image_lib.open((folder or Path()) / value)
+      path = (folder or Path()) / value
+      if not path.is_file():  # there may be a pipe, which never ends
+        raise FileNotFoundError("there is no such file")
+      value = _open(path)
     if isinstance(value, image_lib.Image):
+      if value.width * value.height > MOST_SIDE**2:
+        raise ValueError(f"it is of {value.width} x {value.height} pixels, allowed are"
+                         f" {MOST_SIDE**2:,}")
       grey = value.mode in ("1", "L", "LA", "I", "I;16", "F")
       array = np.asarray(value.convert("L" if grey else "RGB"))
       return array[..., None] if grey else array
-  except (OSError, ValueError) as error:
-    raise InputError(f"{where} cannot be read as an image ({error}): mend or remove it") from error
+  except Exception as error:  # a damaged file makes Pillow raise errors of many kinds
+    raise InputError(
+      f"{where} cannot be read as an image ({shown(error, 200)}): mend or remove it") from error
   raise InputError(
     f"{where} is a {type(value).__name__}: an image is a file, a file's bytes, or numbers")
+
+
+def _open(file: Any) -> Any:
+  """A PNG or JPEG file, whatever its name; Pillow has readers that start other programs."""
+  with warnings.catch_warnings():
+    warnings.simplefilter("error", _pillow().DecompressionBombWarning)
+    return _pillow().open(file, formats=("PNG", "JPEG"))
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:

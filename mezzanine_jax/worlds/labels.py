@@ -1,10 +1,11 @@
 """From the answers of a dataset to labels: no is 0, yes is 1, others by a label map."""
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.untrusted import parse_json
 from mezzanine_jax.worlds.sources import Table
 
 LabelMap = str | Mapping[Any, int] | Sequence[Any]
@@ -58,7 +59,7 @@ def parse_label_map(label_map: LabelMap) -> dict[str, int]:
   given = label_map
   if isinstance(given, str) and given.strip().startswith("{"):
     try:
-      given = json.loads(given)
+      given = parse_json(given)
     except ValueError as error:
       raise InputError(f"label_map {label_map!r} is not valid JSON: give {form}") from error
   elif isinstance(given, str):
@@ -133,9 +134,11 @@ def found_labels(answers: Sequence[Any], field: str) -> list[str]:
       "give label_map"
     )
   try:
-    order = sorted(names, key=float)
+    # "nan" is a name like any other: numbers have an order.
+    order = sorted(names, key=float) if all(math.isfinite(float(n)) for n in names) else None
   except ValueError:
-    order = sorted(names)
+    order = None
+  order = sorted(names) if order is None else order
   return [names[text] for text in order]
 
 
