@@ -57,13 +57,12 @@ def read_header(path: Path, sizes: Mapping[int, tuple[int, int]]) -> Header:
     size = file.seek(0, 2)
     if not size:
       raise ValueError("it is empty")
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with mmap.mmap(file.fileno(), min(size, _MOST_BYTES), access=mmap.ACCESS_READ) as data:
       try:
         return _parse(_Cursor(data), size, sizes)
       except struct.error as error:
-        raise ValueError("it ends within its header") from error
-      except MemoryError as error:
-        raise ValueError("a length in its header is not plausible") from error
+        raise _too_much() if size > _MOST_BYTES else ValueError(
+            "it ends within its header") from error
 
 
 class _Cursor:
@@ -88,8 +87,6 @@ class _Cursor:
       (size,) = length(data, at)
       if at + 8 + size > len(data):
         raise struct.error
-      if at + size > _MOST_BYTES:
-        raise _too_much()
       out.append(data[at + 8 : at + 8 + size].decode())
       at += 8 + size
     self.at = at
@@ -110,9 +107,8 @@ class _Cursor:
   def _take(self, count: int) -> None:
     """Counts values before they are read."""
     self.left -= count
-    if self.left < 0 or self.at > _MOST_BYTES:
-      # What cannot be there is told as what it most often is: a file that was cut off.
-      raise struct.error if self.at + count > len(self.data) else _too_much()
+    if self.left < 0:
+      raise _too_much()
 
 
 def _too_much() -> ValueError:

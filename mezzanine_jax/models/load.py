@@ -155,8 +155,8 @@ def _from_hub(name: str) -> Path:
     raise InputError(f"the hub cannot be reached and model {name!r} is not, or not wholly, in the "
                      "local cache; give a local folder, a .gguf file or pkg:NAME") from error
   except Exception as error:  # whatever its HTTP client raises: which one that is has changed
-    reason = str(error).strip().split("\n")[0]
-    raise InputError(f"the hub has no model {name!r} that can be downloaded "
+    reason = shown(str(error).strip().split("\n")[0], 200)
+    raise InputError(f"the hub has no model {shown(name)!r} that can be downloaded "
                      f"({type(error).__name__}: {reason}); give another id, a local folder, a "
                      ".gguf file or pkg:NAME") from error
 

@@ -84,7 +84,8 @@ def _safetensors_files(directory: Path) -> tuple[Path, ...]:
     try:
       names = sorted(set(parse_json(index.read_bytes())["weight_map"].values()))
       # A name is a name: a path would lead out of the folder.
-      odd = [name for name in names if Path(name).name != name or "\0" in name]
+      odd = [name for name in names
+             if Path(name).name != name or name == ".." or "\0" in name or len(name) > 255]
     except (ValueError, KeyError, AttributeError, TypeError) as error:
       raise InputError(f"{index} is not a safetensors index; it must be json with a "
                        "'weight_map'") from error
