@@ -224,8 +224,9 @@ def read_wordings(template: str | Sequence[Any]) -> list[Wording]:
   if not isinstance(items, (list, tuple)) or not items:
     raise InputError(f"templates must be a list of at least one, got {items!r}")
   wordings = [_wording(item) for item in items]
-  if not any(w.weight > 0 for w in wordings):
-    raise InputError("the weights of the templates are all 0; give one a weight above 0")
+  if not 0 < sum(w.weight for w in wordings) < float("inf"):
+    raise InputError("the weights of the templates are all 0, or too large to add; give one a"
+                     " weight above 0")
   return wordings
 
 
@@ -247,6 +248,12 @@ def _lines(value: Any) -> list[str]:
   if isinstance(value, (list, tuple)):
     return [" ".join(str(line).split()) for line in value]
   raise InputError(f"{{facts}} must be a dict or a list field, got a {type(value).__name__}")
+
+
+def check_text(text: str) -> None:
+  """Raises for text that no file and no tokenizer can hold: with half of a surrogate pair."""
+  if any("\ud800" <= letter <= "\udfff" for letter in text):
+    raise InputError(f"a template or a choice holds half of a character, got {text!r}; mend it")
 
 
 def _labelled(value: Any) -> list[tuple[str, str]]:
@@ -286,5 +293,7 @@ def _wording(item: Any) -> Wording:
         "a template in a list must be a text or {'template': text, 'choices': [texts], 'weight':"
         f" number >= 0}}, got {item!r}"
     )
+  for text in (item["template"], *(choices or ())):
+    check_text(text)
   return Wording(item["template"].replace("\\n", "\n"), choices and tuple(choices),
                  float(item.get("weight", 1.0)))

@@ -13,8 +13,8 @@ from mezzanine_jax.untrusted import parse_json, shown
 FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 # A small file may stand for a table that no memory holds. Up to here that is nobody's concern;
 # beyond it a table must not be many times as large as its file.
-_ENOUGH_CELLS, _ENOUGH_BYTES, _MOST_TIMES = 2**22, 2**27, 100
-_PARQUET_ROWS = 256  # read at once
+_ENOUGH_CELLS, _ENOUGH_BYTES, _MOST_TIMES = 2**22, 2**28, 100
+_PARQUET_ROWS, _ROW_BYTES = 256, 256  # rows read at once; of a row as a dict, without its values
 Row = dict[str, Any]
 
 
@@ -185,14 +185,22 @@ def _parquet(file: DataFile, content: BinaryIO) -> list[Row]:
   import pyarrow.parquet
 
   most = max(_ENOUGH_BYTES, _MOST_TIMES * content.seek(0, io.SEEK_END))
-  rows, held = [], 0
+  rows = []
   try:
-    # Runs of one value take no room in the file, so that the size shows only bit by bit.
-    for batch in pyarrow.parquet.ParquetFile(content).iter_batches(_PARQUET_ROWS):
-      held += batch.nbytes + batch.num_rows * len(batch.schema)
+    table = pyarrow.parquet.ParquetFile(content)
+    held = table.metadata.num_rows * _ROW_BYTES
+    # A value that comes again takes no room in the file, so that the size shows bit by bit.
+    for batch in table.iter_batches(_PARQUET_ROWS) if held <= most else ():
+      batch = pyarrow.table([
+        column.dictionary_decode() if pyarrow.types.is_dictionary(column.type) else column
+        for column in batch.columns
+      ], batch.schema.names)
+      held += batch.nbytes
       if held > most:
-        raise InputError(f"{file.label} holds many times more than its size: cut it into parts")
+        break
       rows += batch.to_pylist()
+    if held > most:
+      raise InputError(f"{file.label} holds many times more than its size: cut it into parts")
   except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
     if isinstance(error, InputError):
       raise

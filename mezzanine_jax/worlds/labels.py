@@ -56,12 +56,12 @@ def parse_label_map(label_map: LabelMap) -> dict[str, int]:
     ({'no': 0, 'yes': 1}, {'no': 0, 'yes': 1})
   """
   form = 'the answers in the order of their labels ("no,yes") or JSON ({"no": 0, "yes": 1})'
-  given = label_map
+  given, told = label_map, _short(label_map)
   if isinstance(given, str) and given.strip().startswith("{"):
     try:
       given = parse_json(given)
     except ValueError as error:
-      raise InputError(f"label_map {label_map!r} is not valid JSON: give {form}") from error
+      raise InputError(f"label_map {told} is not valid JSON: give {form}") from error
   elif isinstance(given, str):
     given = given.split(",")
   if hasattr(given, "items"):
@@ -69,19 +69,19 @@ def parse_label_map(label_map: LabelMap) -> dict[str, int]:
   elif isinstance(given, Sequence):
     pairs = [(answer, label) for label, answer in enumerate(given)]
   else:
-    raise InputError(f"label_map must be {form}, got {label_map!r}")
+    raise InputError(f"label_map must be {form}, got {told}")
   result: dict[str, int] = {}
   for answer, label in pairs:
     text = answer_text(answer)
     if not text:
-      raise InputError(f"label_map {label_map!r} holds the answer {answer!r}: give {form}")
+      raise InputError(f"label_map {told} holds the answer {_short(answer)}: give {form}")
     if isinstance(label, bool) or not isinstance(label, int):
-      raise InputError(f"label_map gives {answer!r} the label {label!r}: labels are 0, 1, ...")
+      raise InputError(f"label_map gives {_short(answer)} the label {_short(label)}: labels are 0, 1, ...")
     if result.setdefault(text, label) != label:
-      raise InputError(f"label_map {label_map!r} names the answer {text!r} twice: name it once")
+      raise InputError(f"label_map {told} names the answer {_short(text)} twice: name it once")
   if set(result.values()) != set(range(max(2, len(set(result.values()))))):
     raise InputError(
-      f"label_map {label_map!r} must use every label from 0 on, and at least two: give {form}"
+      f"label_map {told} must use every label from 0 on, and at least two: give {form}"
     )
   return result
 

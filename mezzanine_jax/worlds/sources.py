@@ -10,6 +10,9 @@ from mezzanine_jax.untrusted import find_path, shown
 from mezzanine_jax.worlds import files, zips
 
 
+_LONGEST_ID = 200  # of the hub: two names of at most 96 letters
+
+
 class Table(NamedTuple):
   """One split as it was read.
 
@@ -79,7 +82,7 @@ with train.* and validation.*, a file (.jsonl, .json, .csv, .tsv, .parquet, .zip
     return _local(dataset, path)
   known = (*files.FORMATS, zips.SUFFIX)
   looks_local = dataset.startswith((".", "/", "~")) or dataset.lower().endswith(known)
-  if looks_local or not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", dataset):
+  if looks_local or len(dataset) > _LONGEST_ID or not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", dataset):
     raise InputError(
       f"dataset {shown(dataset)!r} does not exist: give a hub id, a folder with train.* and "
       f"validation.*, a file ({', '.join(known)}), or {', '.join(hub_ids)}"
