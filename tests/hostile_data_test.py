@@ -14,7 +14,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import tiny
-from hostile import DEEP, bounded, refused, write_jsonl
+from hostile import DEEP, bounded, refused, short, write_jsonl
 
 from mezzanine_jax import designs, language
 from mezzanine_jax.base import Example
@@ -72,7 +72,7 @@ def parquet(columns, **options):
     ("a.zip", b"PK\x05\x06" + b"\xff" * 18, "cannot be read as a zip archive"),
     ("a.zip", b"PK\x05\x06" + b"\0" * 18, "holds no data file"),
     ("a.exe", b"MZ", "is not a data file: allowed are"),
-])
+], ids=short)
 def test_files_that_are_none(name, content, message, inside):
   (inside / name).write_bytes(content)
   refused(message, load, inside / name)
@@ -123,7 +123,7 @@ def test_a_zip_of_another_method(method, inside):
 @pytest.mark.parametrize("name", [
     "", "../secret", "../../../etc/passwd", "a/..", "~nobody/x", "a\0b", "x" * 5000, "\ud800",
     "http://example.invalid/x.csv", "C:\\x", "a b", "pipe", "/dev/null", "/dev/zero", "..",
-])
+], ids=short)
 def test_names_of_datasets(name, inside):
   os.mkfifo(inside / "pipe")
   refused("does not exist|neither a file nor a folder|no data file|could not be loaded|no split",
@@ -148,7 +148,7 @@ def test_names_of_new_files(name, inside):
     ({"passage": ["One.", "Two."]}, "holds a list: text is needed"),
     ({"question": {"text": "?"}}, "holds a dict: text is needed"),
     ({"passage": math.nan}, "holds a float: text is needed"),
-])
+], ids=short)
 def test_rows_of_other_types(change, message, inside):
   write_jsonl(inside / "a.jsonl", [row(i) for i in range(8)] + [row(9, **change)])
   refused(message, load, inside / "a.jsonl")
@@ -161,7 +161,7 @@ def test_rows_of_other_types(change, message, inside):
     ("multiple_choice", [{"question": "q", "options": DEEP, "answer": 0}], "not valid JSON"),
     ("multiple_choice", [{"question": "q", "options": ["a"] * 99, "answer": math.nan}], "answer"),
     ("multiple_choice", [{"question": "q", "options": 3, "answer": 0}], "options are a list"),
-])
+], ids=short)
 def test_other_worlds(world, rows, message, inside):
   write_jsonl(inside / "a.jsonl", rows)
   refused(message, load, inside / "a.jsonl", world)
@@ -170,7 +170,7 @@ def test_other_worlds(world, rows, message, inside):
 @pytest.mark.parametrize("label_map", [
     DEEP.replace("[", '{"a":'), "{", "", ",", "no", "no,no", '{"a": -1, "b": 0}',
     '{"a": 0, "b": 1e99}', '{"a": 0, "b": 1000000000}', "\0,\0",
-])
+], ids=short)
 def test_label_maps(label_map, inside):
   write_jsonl(inside / "a.jsonl", [row(i) for i in range(8)])
   refused("label_map", load, inside / "a.jsonl", label_map=label_map)
@@ -216,7 +216,7 @@ def test_texts(kind, inside):
 
 @pytest.mark.parametrize("passage", [
     "x" * 10**6, "word " * 200_000, "." * 10**6, "🙂" * 250_000, "\0" * 10**6,
-], ids=lambda text: text[:2].encode("unicode-escape").decode())
+], ids=short)
 def test_a_sentence_of_a_megabyte(passage, inside):
   """It does not fit, and is left out whole; the question is still asked."""
   write_jsonl(inside / "a.jsonl", [row(i, passage=f"{i} {passage}") for i in range(2)])
@@ -273,7 +273,7 @@ def test_a_file_whose_name_is_no_text(inside):
     ('[{"template": "{q} A:", "choices": [1, 2]}]', "must be a text or"),
     ('["{q} \\ud800 A:"]', "half of a character"),
     (b"\xff\xfe", "cannot be read"),
-])
+], ids=short)
 def test_files_of_templates(content, message, inside):
   (inside / "t.json").write_bytes(content.encode() if isinstance(content, str) else content)
   refused(message, read_wordings, str(inside / "t.json"))
@@ -312,7 +312,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(x) run\
     (EPS, "cannot be read as an image"),
     (b"", "cannot be read as an image"),
     (b"\xff\xd8\xff\xe0" + b"\0" * 99, "cannot be read as an image"),
-])
+], ids=short)
 def test_images(content, message, inside):
   (inside / "a.png").write_bytes(content)
   refused(message, read_image, content, "it")
@@ -322,7 +322,7 @@ def test_images(content, message, inside):
 @pytest.mark.parametrize("value", [
     "pipe", "/dev/zero", "/dev/null", "x" * 5000, "a\0b.png", "../secret.json", {"path": "pipe"},
     [[math.nan]], [[[[1]]]], [], [[-1]], ["a"], [[10**400]], {"bytes": "no"}, 3, None, {},
-])
+], ids=short)
 def test_what_is_no_image(value, inside):
   os.mkfifo(inside / "pipe")
   refused("it ", read_image, value, "it", inside)

@@ -17,6 +17,7 @@ from hostile import (
   gguf,
   refused,
   safetensors,
+  short,
   sparse,
   tensor,
   text,
@@ -83,7 +84,7 @@ def test_one_name_for_two_tensors(inside):
     ('{"weight_map": {"w": "a\\u0000b"}}', "must name files of its own folder"),
     ('{"weight_map": {"w": ".."}}', "must name files of its own folder"),
     (json.dumps({"weight_map": {"w": "x" * 9000}}), "must name files of its own folder, got xxx"),
-])
+], ids=short)
 def test_safetensors_indices(index, message, inside):
   (inside / "model.safetensors.index.json").write_text(index)
   refused(message, open_safetensors, inside)
@@ -170,7 +171,7 @@ LINEAR = {"llama.rope.scaling.type": "linear"}
     (LINEAR, "lacks the field 'factor'"),
     ({"llama.attention.layer_norm_rms_epsilon": math.nan}, "norm_eps must be a number >= 0"),
     ({"llama.attention.layer_norm_rms_epsilon": "x"}, "norm_eps in a model's config must be of"),
-])
+], ids=short)
 def test_gguf_metadata(change, message):
   tensors = Tensors({"token_embd.weight": (300, 64)}, lambda name: np.zeros(1), ())
   refused(message, gguf_config, METADATA | change, tensors)
@@ -180,7 +181,7 @@ def test_gguf_metadata(change, message):
     ((2**40,), [1.0], "must hold 8 positive factors, got 1099511627776"),
     ((8,), [1.0] * 7 + [math.nan], "must hold 8 positive factors, got nan among them"),
     ((8,), [1.0] * 7 + [0.0], "must hold 8 positive factors, got 0.0 among them"),
-])
+], ids=short)
 def test_gguf_rope_factors(shape, values, message):
   tensors = Tensors({"token_embd.weight": (300, 64), "rope_freqs.weight": shape},
                     lambda name: np.array(values, np.float32), ())
@@ -205,7 +206,7 @@ WORDS = {"model": "gpt2", "pre": "gpt-2", "tokens": ["a", "b", "ab"], "merges": 
     ({"add_bos_token": True, "bos_token_id": 3}, "bos_token_id must be one of its 3 tokens, got 3"),
     ({"add_bos_token": True, "bos_token_id": -1}, "must be one of its 3 tokens, got -1"),
     ({"add_bos_token": True, "bos_token_id": "a"}, "must be one of its 3 tokens, got a"),
-])
+], ids=short)
 def test_gguf_tokenizers(change, message):
   named = {f"tokenizer.ggml.{name}": value for name, value in (WORDS | change).items()}
   refused(message, gguf_tokenizer, named)
@@ -225,7 +226,7 @@ def model(tiny_lm, inside):
     (b"\xff\xfe\xfa", "config.json is not valid json"),
     ('{"model_type": ["gpt2"]}', "must be a json object with a 'model_type'"),
     ('{"model_type": "../gpt2"}', "models of type '../gpt2' are not supported"),
-])
+], ids=short)
 def test_configs_that_are_none(content, message, model):
   content = content.encode() if isinstance(content, str) else content
   (model / "config.json").write_bytes(content)
@@ -247,7 +248,7 @@ def test_configs_that_are_none(content, message, model):
     ({"layer_norm_epsilon": "x"}, "norm_eps in a model's config must be of type float"),
     ({"layer_norm_epsilon": math.nan}, "norm_eps must be a number >= 0, got nan"),
     ({"tie_word_embeddings": "no"}, "tied_embeddings in a model's config must be of type bool"),
-])
+], ids=short)
 def test_config_fields(change, message, model):
   config = json.loads((model / "config.json").read_text()) | change
   (model / "config.json").write_text(json.dumps(config))
@@ -272,7 +273,7 @@ LLAMA3 = {"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_f
     ({"num_key_value_heads": 3}, "num_heads must be a multiple of num_kv_heads"),
     ({"model_type": "mistral", "sliding_window": "x"}, "sliding_window in a model's config"),
     ({"model_type": "mistral", "sliding_window": -1}, "sliding_window must be a number >= 0"),
-])
+], ids=short)
 def test_llama_config_fields(change, message):
   refused(message, family_of("llama").config, LLAMA | change)
 
@@ -302,7 +303,7 @@ PIECE = [{"SpecialToken": {"id": "<s>", "type_id": 0}}]
                                            "precompiled_charsmap": CHARSMAP}}),
     json.dumps(TOKENIZER | {"post_processor": {"type": "TemplateProcessing", "single": PIECE,
                                                "pair": [], "special_tokens": {}}}),
-])
+], ids=short)
 def test_tokenizers(content, inside):
   (inside / "tokenizer.json").write_text(content)
   refused("tokenizer.json is not a readable tokenizer", directory_tokenizer, inside)
@@ -326,7 +327,7 @@ def test_a_tokenizer_with_ids_beyond_the_model(model):
      "bos_token in .* must be a text, got None"),
     ("tokenizer_config.json", '{"chat_template": "x", "eos_token": [1]}', "eos_token in .* a text"),
     ("chat_template.jinja", b"\xff\xfe", "chat_template.jinja is no readable text"),
-])
+], ids=short)
 def test_chat_templates(name, content, message, inside):
   (inside / name).write_bytes(content.encode() if isinstance(content, str) else content)
   if message is None:
@@ -339,7 +340,7 @@ def test_chat_templates(name, content, message, inside):
     "", ".", "..", "../inside/model", "a/../../b", "a/..", "~nobody/model", "a\0b", "x" * 5000,
     "/dev/null", "/dev/zero", "a b", "-/-/-", "\ud800", "pkg:", "pkg:__main__", "pkg:../model",
     "pkg:os.path", "x\0.gguf", "~nobody/x.gguf", "x" * 5000 + ".gguf", "pipe.gguf",
-])
+], ids=short)
 def test_names_of_models(name, inside):
   os.mkfifo(inside / "pipe.gguf")
   refused("there is no|holds no config.json|hub cannot be reached|hub has no", load_lm, name)

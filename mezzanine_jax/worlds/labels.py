@@ -76,7 +76,8 @@ def parse_label_map(label_map: LabelMap) -> dict[str, int]:
     if not text:
       raise InputError(f"label_map {told} holds the answer {_short(answer)}: give {form}")
     if isinstance(label, bool) or not isinstance(label, int):
-      raise InputError(f"label_map gives {_short(answer)} the label {_short(label)}: labels are 0, 1, ...")
+      raise InputError(
+        f"label_map gives {_short(answer)} the label {_short(label)}: labels are 0, 1, ...")
     if result.setdefault(text, label) != label:
       raise InputError(f"label_map {told} names the answer {_short(text)} twice: name it once")
   if set(result.values()) != set(range(max(2, len(set(result.values()))))):

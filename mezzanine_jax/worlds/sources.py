@@ -9,7 +9,6 @@ from mezzanine_jax.errors import InputError
 from mezzanine_jax.untrusted import find_path, shown
 from mezzanine_jax.worlds import files, zips
 
-
 _LONGEST_ID = 200  # of the hub: two names of at most 96 letters
 
 
@@ -82,7 +81,8 @@ with train.* and validation.*, a file (.jsonl, .json, .csv, .tsv, .parquet, .zip
     return _local(dataset, path)
   known = (*files.FORMATS, zips.SUFFIX)
   looks_local = dataset.startswith((".", "/", "~")) or dataset.lower().endswith(known)
-  if looks_local or len(dataset) > _LONGEST_ID or not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", dataset):
+  is_id = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", dataset) and len(dataset) <= _LONGEST_ID
+  if looks_local or not is_id:
     raise InputError(
       f"dataset {shown(dataset)!r} does not exist: give a hub id, a folder with train.* and "
       f"validation.*, a file ({', '.join(known)}), or {', '.join(hub_ids)}"
