@@ -58,24 +58,30 @@ def read_image(value: Any, where: str, folder: Path | None = None) -> np.ndarray
   image_lib = _pillow()
   try:
     if isinstance(value, bytes):
-      value = _open(io.BytesIO(value))
-    elif isinstance(value, str):
+      return _pixels(_open(io.BytesIO(value)))
+    if isinstance(value, str):
       path = (folder or Path()) / value
       if not path.is_file():  # there may be a pipe, which never ends
         raise FileNotFoundError("there is no such file")
-      value = _open(path)
+      with path.open("rb") as file:
+        return _pixels(_open(file))
     if isinstance(value, image_lib.Image):
-      if value.width * value.height > MOST_SIDE**2:
-        raise ValueError(f"it is of {value.width} x {value.height} pixels, allowed are"
-                         f" {MOST_SIDE**2:,}")
-      grey = value.mode in ("1", "L", "LA", "I", "I;16", "F")
-      array = np.asarray(value.convert("L" if grey else "RGB"))
-      return array[..., None] if grey else array
+      return _pixels(value)
   except Exception as error:  # a damaged file makes Pillow raise errors of many kinds
     raise InputError(
       f"{where} cannot be read as an image ({shown(error, 200)}): mend or remove it") from error
   raise InputError(
     f"{where} is a {type(value).__name__}: an image is a file, a file's bytes, or numbers")
+
+
+def _pixels(image: Any) -> np.ndarray:
+  """A `PIL` image as an array; its size is looked at before it is unpacked."""
+  if image.width * image.height > MOST_SIDE**2:
+    raise ValueError(f"it is of {image.width} x {image.height} pixels, allowed are"
+                     f" {MOST_SIDE**2:,}")
+  grey = image.mode in ("1", "L", "LA", "I", "I;16", "F")
+  array = np.asarray(image.convert("L" if grey else "RGB"))
+  return array[..., None] if grey else array
 
 
 def _open(file: Any) -> Any:
@@ -97,7 +103,7 @@ def _from_numbers(value: Any, where: str) -> np.ndarray:
   """Numbers as pixels."""
   try:
     array = np.asarray(value, np.float64)
-  except (ValueError, TypeError) as error:
+  except (ValueError, TypeError, OverflowError) as error:
     raise InputError(f"{where} holds no rows of pixels of one length ({error})") from error
   if array.ndim == 2:
     array = array[..., None]
