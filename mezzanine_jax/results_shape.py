@@ -45,14 +45,14 @@ def _with(names: tuple[str, ...], one: Check) -> Check:
   return check
 
 
-def _every(one: Check) -> Check:
-  """An object or a list whose values all pass."""
+def _every(one: Check, kind: type = dict) -> Check:
+  """An object, or a list, whose values all pass."""
 
   def check(value: Any) -> str | None:
-    if not isinstance(value, list | Mapping):
-      return _of(list, dict)(value)
-    items = value.items() if isinstance(value, Mapping) else enumerate(value)
-    found = ((name, one(item)) for name, item in items)
+    if not isinstance(value, kind):
+      return _of(kind)(value)
+    found = ((name, one(item)) for name, item in
+             (value.items() if kind is dict else enumerate(value)))
     return next((f"{shown(name, 40)} {wrong}" for name, wrong in found if wrong), None)
 
   return check
@@ -64,7 +64,7 @@ def _list(one: Check, least: int = 0) -> Check:
   def check(value: Any) -> str | None:
     if not isinstance(value, list) or len(value) < least:
       return _of(list)(value) or f"must have {least} values, got {len(value)}"
-    return _every(one)(value)
+    return _every(one, list)(value)
 
   return check
 

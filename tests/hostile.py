@@ -12,7 +12,7 @@ import pytest
 from mezzanine_jax.errors import InputError
 
 MOST_BYTES = 2**31  # that a case may take beyond what the process has
-LONGEST = 700  # characters of a sentence
+LONGEST = 1500  # characters of a sentence
 DEEP = "[" * 100_000
 
 
