@@ -4,7 +4,6 @@
 https://bford.info/cachedir/), and that it is one of ours.
 """
 
-import json
 import pathlib
 import re
 import shutil
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 from mezzanine_jax import damage, locks
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.untrusted import parse_json
 
 _TAG = "CACHEDIR.TAG"
 _SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55\n# Rows of mezzanine_jax.\n"
@@ -168,7 +168,7 @@ def _is_entry(path: pathlib.Path) -> bool:
 def _belongs(entry: Entry) -> bool:
   """Whether the folder says itself that it is the store of its name, of whatever version."""
   try:
-    found = json.loads((entry.path / store_lib.MARKER).read_text())["attributes"]
+    found = parse_json((entry.path / store_lib.MARKER).read_bytes())["attributes"]
     return found["fingerprint"] == entry.path.name
   except (OSError, ValueError, KeyError, TypeError):
     return False

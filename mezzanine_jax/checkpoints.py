@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,11 +16,13 @@ import numpy as np
 from mezzanine_jax.base import Params
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.store import unwritable, write_text
+from mezzanine_jax.untrusted import parse_json, shown
 
 FORMAT = 1
 _BEST = "best"
 _LAST = "last"
 _META = "student.json"
+_MOST_BYTES = 2**31  # of a student's parameters; what is not on disk would be filled in
 _REQUIRED = ("name", "settings", "num_choices", "feature_size")
 
 
@@ -91,17 +94,22 @@ def load_student(directory: str | os.PathLike) -> tuple[Params, dict[str, Any]]:
   if not (directory / _META).is_file() or not (directory / _BEST).is_dir():
     raise InputError(f"no complete student in {directory}: it needs {_META} and {_BEST}/")
   try:
-    meta = json.loads((directory / _META).read_text(encoding="utf-8"))
-  except ValueError as error:
+    meta = parse_json((directory / _META).read_bytes())
+  except (OSError, ValueError) as error:
     raise InputError(f"{directory / _META} is not valid json: train the student again") from error
   if not isinstance(meta, dict) or any(field not in meta for field in (*_REQUIRED, "format")):
     raise InputError(f"{directory / _META} is incomplete: train the student again")
   if meta["format"] != FORMAT:
     raise InputError(
-      f"{directory} holds a student of format {meta['format']!r}, this version reads {FORMAT}"
+      f"{directory} holds a student of format {shown(repr(meta['format']))}, this version reads"
+      f" {FORMAT}"
     )
   try:
     with _checkpointer() as checkpointer:
+      leaves = jax.tree.leaves(checkpointer.metadata(directory / _BEST).item_metadata)
+      size = sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves)
+      if size > _MOST_BYTES:
+        raise ValueError(f"{size:,} bytes")
       params = checkpointer.restore(directory / _BEST, args=ocp.args.StandardRestore())
   except Exception as error:  # Storage layers raise many types; all mean the same here.
     raise InputError(f"{directory / _BEST} cannot be read: train the student again") from error

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.untrusted import find_path, shown
 
 
 def option(
@@ -59,7 +60,7 @@ def resolve(schema: type, *layers: Mapping[str, Any]) -> Any:
   for layer in layers:
     for name, value in layer.items():
       if name not in fields:
-        raise InputError(f"unknown field {name!r}{did_you_mean(name, fields)}")
+        raise InputError(f"unknown field {shown(name)!r}{did_you_mean(shown(name), fields)}")
       values[name] = _checked(fields[name], value)
   return schema(**values)
 
@@ -91,9 +92,9 @@ def read_file(path: str | pathlib.Path) -> dict[str, Any]:
   Raises:
     InputError: if the file is missing, fails, or has no `get_config` that returns fields.
   """
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise InputError(f"configuration file {str(path)!r} does not exist")
+  name, path = path, find_path(str(path))
+  if path is None or not path.is_file():
+    raise InputError(f"configuration file {shown(name)!r} does not exist")
   if path.suffix != ".py":
     raise InputError(f"configuration file {str(path)!r} must be a Python file (.py)")
   module = types.ModuleType("mezzanine_config")
@@ -108,7 +109,8 @@ def read_file(path: str | pathlib.Path) -> dict[str, Any]:
     raise
   except Exception as error:  # the file is the user's program: whatever goes wrong is told
     raise InputError(
-        f"configuration file {str(path)!r} cannot be used: {type(error).__name__}: {error}"
+        f"configuration file {str(path)!r} cannot be used: {type(error).__name__}:"
+        f" {shown(error, 200)}"
     ) from error
 
 
@@ -141,7 +143,7 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
     return value
   if limits["one_of"] and value not in limits["one_of"]:
     raise InputError(
-        f"{field.name} must be one of {', '.join(limits['one_of'])}, got {value!r}"
+        f"{field.name} must be one of {', '.join(limits['one_of'])}, got {shown(repr(value))}"
     )
   if limits["at_least"] is not None and value < limits["at_least"]:
     raise InputError(f"{field.name} must be >= {limits['at_least']}, got {value}")
@@ -153,7 +155,7 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
 def _parsed(field: dataclasses.Field, value: Any) -> Any:
   """A flag's string, or a file's value, in the field's type."""
   base, optional = _type(field)
-  wrong = InputError(f"{field.name} must be {type_name(field)}, got {value!r}")
+  wrong = InputError(f"{field.name} must be {type_name(field)}, got {shown(repr(value))}")
   if optional and (value is None or value == "none"):
     return None
   if isinstance(value, str) and base is not str:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mezzanine_jax import store as store_lib
+from mezzanine_jax.errors import InputError
 from mezzanine_jax.store import Store
 
 
@@ -46,7 +47,11 @@ def inspect(store: Store) -> Found:
   found = store_lib.manifest(store.path)
   number = found["rows"]
   chunks, present, marked = [], np.ones(number, bool), np.zeros(number, bool)
-  for name in [*found["row_arrays"], "done", *found["index"]]:
+  names = [*found["row_arrays"], "done", *found["index"]]
+  if set(names) != set(store.arrays) or number != store.arrays["done"].shape[0]:
+    raise InputError(f"{store.path / store_lib.MARKER} is damaged: it speaks of other arrays;"
+                     " delete that folder to score its rows anew")
+  for name in names:
     for chunk, part in enumerate(_parts(store, name)):
       try:
         values = store_lib.read(store, name, part.start, part.stop)

@@ -35,7 +35,7 @@ def example_keys(key: Array, ids: Sequence[str]) -> Array:
     >>> bool(keys[1] == example_keys(jax.random.key(0), ["b"])[0])
     True
   """
-  digests = (hashlib.sha256(name.encode()).digest() for name in ids)
+  digests = (hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest() for name in ids)
   words = np.array([int.from_bytes(d[:4], "little") for d in digests], np.uint32)
   return jax.vmap(jax.random.fold_in, (None, 0))(key, words)
 

@@ -113,7 +113,8 @@ def split_by_cluster(
     raise InputError(f"the validation fraction must be > 0 and < 1, got {fraction}")
   if not len(clusters):
     raise InputError("there are no examples to split")
-  digest = {c: hashlib.sha256(f"{seed}:{c}".encode()).digest() for c in set(clusters)}
+  texts = {c: f"{seed}:{c}".encode("utf-8", "surrogatepass") for c in set(clusters)}
+  digest = {c: hashlib.sha256(text).digest() for c, text in texts.items()}
   ordered = sorted(digest, key=digest.__getitem__)
   size = min(max(round(fraction * len(ordered)), 1), len(ordered) - 1)
   held_out = set(ordered[:size])

@@ -16,6 +16,7 @@ from mezzanine_jax.base import Array, Element, Example, Params
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.language import Prepared
 from mezzanine_jax.models.attention import one_row
+from mezzanine_jax.models.tokenizer import failures
 from mezzanine_jax.models.transformer import Transformer, TransformerConfig, layer_indices
 from mezzanine_jax.prompts import EVIDENCE, Prompt, pack
 from mezzanine_jax.scoring import PackedRows, pool
@@ -194,9 +195,10 @@ def view_rows_encoder(
 
 def _first_tokens(tokenizer: Any, unit: str, room: int) -> str:
   """A unit of text, or as much of its beginning as has at most `room` tokens."""
-  if len(unit.encode()) <= room:  # a token holds a byte at least
+  if len(unit.encode("utf-8", "replace")) <= room:  # a token holds a byte at least
     return unit
-  found, keep = tokenizer.encode(unit, add_special_tokens=False), room
+  with failures("the model's tokenizer cannot read a text"):
+    found, keep = tokenizer.encode(unit, add_special_tokens=False), room
   if len(found.ids) <= room:
     return unit
   while keep:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import tokenizers
 
+from mezzanine_jax.models.tokenizer import failures
 from mezzanine_jax.prompts import FIXED
 from mezzanine_jax.templates import Piece
 
@@ -138,4 +139,5 @@ def as_beginning(text: str, spaced: bool) -> str:
 
 def encode(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> list[list[int]]:
   """Token ids of texts, without special tokens around them."""
-  return [e.ids for e in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+  with failures("the model's tokenizer cannot read a text"):
+    return [e.ids for e in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]

@@ -266,13 +266,23 @@ def score(
 
   Raises:
     InputError: if another process writes the store, it belongs to another run, or it cannot be
-      written.
+      written; or if a text has a token that is none of the model's.
     hosts.Left: in all processes but the first, when they have done their shares.
   """
+  _check_tokens(plan.xs, params["embed"].shape[0])
   return engine.fill(
       batch_fn, ready(params), lambda batch: batch_inputs(plan, batch), plan.batches, plan.rows,
       plan.views, path, fingerprint, ids=ids, about=about, progress=progress, processes=processes,
   )
+
+
+def _check_tokens(xs: prompts.Prompt | prompts.Wordings, size: int) -> None:
+  """Raises where a text has a token that is none of the model's, which would read another one's."""
+  every = xs.all if isinstance(xs, prompts.Wordings) else xs
+  most = max(int(np.max(a, initial=0)) for a in (every.tokens, every.choices))
+  if most >= size:
+    raise InputError(f"a text has the token {most}, but the model's are 0 to {size - 1}: its"
+                     " tokenizer was given tokens that the model does not know")
 
 
 def ready(params: Params) -> Params:

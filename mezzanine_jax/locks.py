@@ -66,7 +66,8 @@ def _acquire(path: pathlib.Path, what: str) -> int:
   """The open lock file, locked, with this process's name in it."""
   while True:
     try:
-      handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+      # A link would be followed out of the folder, and what it leads to emptied.
+      handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
       raise InputError(f"{what} cannot be written: {error.strerror}") from error
     try:

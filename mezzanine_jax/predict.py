@@ -251,8 +251,8 @@ def load_head(
   if good:
     student = students.make_student(
         meta["name"], factories=factories, num_choices=sizes["num_choices"], **meta["settings"])
-    inputs = inputs or {"features": jnp.zeros(sizes["feature_size"]),
-                        "log_probs": jnp.zeros(sizes["num_choices"])}
+    inputs = inputs or {name: jax.ShapeDtypeStruct((size,), jnp.float32) for name, size in
+                        (("features", sizes["feature_size"]), ("log_probs", sizes["num_choices"]))}
     shapes = jax.eval_shape(student.init, jax.random.key(0), inputs)
     good = jax.tree.map(jnp.shape, shapes) == jax.tree.map(np.shape, params)
   if not good:

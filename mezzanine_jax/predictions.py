@@ -12,8 +12,10 @@ from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Example
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.metrics import NUM_BINS
+from mezzanine_jax.untrusted import parse_json, shown
 
 _DIGITS = 6  # of a probability
+_KINDS = {"label": int, "movable": bool, "lowest": float, "highest": float}
 
 
 def write(
@@ -62,16 +64,28 @@ def read(path: str | pathlib.Path) -> dict[str, Any] | None:
   if not path.is_file():
     return None
   try:
-    found = json.loads(path.read_text())
+    found = parse_json(path.read_bytes())
     if "values" in found:
       return None
-    arrays = {name: np.array(found[name]) for name in ("label", "movable", "lowest", "highest")}
+    arrays = {name: np.array(found[name], kind) for name, kind in _KINDS.items()}
     probs = {name: np.array(own, float) for name, own in found["probabilities"].items()}
+    for name in ("id", "cluster"):
+      if not isinstance(found[name], list) or not all(isinstance(n, str) for n in found[name]):
+        raise ValueError(f"{name} is no list of texts")
     sizes = {len(a) for a in (*arrays.values(), *probs.values(), found["id"], found["cluster"])}
     if len(sizes) != 1 or not {"baseline", "teacher"} <= set(probs):
       raise ValueError(f"lists of {sorted(sizes)} entries")
-  except (ValueError, KeyError, TypeError, AttributeError) as error:
-    raise InputError(f"{path} is damaged ({error}); delete it to report without it") from error
+    beliefs = [arrays["lowest"], arrays["highest"], *probs.values()]
+    shapes = {a.shape for a in beliefs}
+    if len(shapes) != 1 or beliefs[0].ndim != 2 or beliefs[0].shape[1] < 1:
+      raise ValueError(f"beliefs of the shapes {sorted(shapes)}")
+    if any(a.ndim != 1 for a in (arrays["label"], arrays["movable"])):
+      raise ValueError("labels that are lists")
+    if not all(((a >= 0) & (a <= 1)).all() for a in beliefs):
+      raise ValueError("a belief that is no probability")
+  except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    raise InputError(
+        f"{path} is damaged ({shown(error, 200)}); delete it to report without it") from error
   return found | arrays | {"probabilities": probs}
 
 

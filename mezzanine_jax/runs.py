@@ -3,21 +3,24 @@
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import mezzanine_jax
-from mezzanine_jax import cache, hosts, locks, tracking
+from mezzanine_jax import cache, hosts, locks, results_shape, tracking
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.untrusted import find_path, parse_json, shown
 
 CONFIG, RESULTS, STORE, STUDENT = "config.json", "results.json", "views.zarr", "student"
 DIAGNOSTICS, PREDICTIONS = "diagnostics.png", "predictions.json"
 LOCK = "run.lock"
 # What a process may leave that was killed before it wrote `config.json`.
 _LEFT = {LOCK, CONFIG + store_lib.PART}
+_LONGEST_NAME = 255  # bytes, of a file on any usual system
 
 
 class Folder(NamedTuple):
@@ -76,6 +79,8 @@ def look(out: str | pathlib.Path, recipe: str, config: Any) -> Folder:
       names what cannot be logged to.
   """
   path = pathlib.Path(out)
+  if "\0" in str(path) or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
+    raise InputError(f"--out {shown(out)!r} cannot be the name of a folder; give another one")
   tracking.check(getattr(config, "log_to", None))
   record = {"recipe": recipe, "config": dataclasses.asdict(config)}
   if path.exists() and not path.is_dir():
@@ -90,12 +95,13 @@ def look(out: str | pathlib.Path, recipe: str, config: Any) -> Folder:
   if not isinstance(found.get("config"), dict):
     raise InputError(f"{path / CONFIG} is damaged (no configuration); give another --out folder")
   if found.get("recipe") != recipe:
-    raise InputError(f"--out {str(out)!r} holds a run of {found.get('recipe')!r}, not {recipe!r}")
+    raise InputError(f"--out {str(out)!r} holds a run of {shown(repr(found.get('recipe')))}, not"
+                     f" {recipe!r}")
   changed = []
   for name in dict.fromkeys([*record["config"], *found["config"]]):
     a, b = (r["config"].get(name) for r in (found, record))
     if a != b and not _is_runtime(config, name):
-      changed.append(f"{name} was {a!r}, now {b!r}")
+      changed.append(f"{shown(name)} was {shown(repr(a))}, now {shown(repr(b))}")
   results = _read(path / RESULTS) if (path / RESULTS).is_file() else None
   if results is not None and changed:
     raise InputError(
@@ -115,10 +121,11 @@ def finished(out: str | pathlib.Path) -> dict[str, Any]:
   Raises:
     InputError: if the folder holds no finished run, or its results are damaged.
   """
-  path = pathlib.Path(out)
-  if not (path / CONFIG).is_file():
-    what = "is no folder of a run (it has no config.json)" if path.is_dir() else "is no folder"
-    raise InputError(f"{str(out)!r} {what}; give the --out folder of a finished `mezzanine run`")
+  path = find_path(str(out))
+  if path is None or not (path / CONFIG).is_file():
+    is_folder = path is not None and path.is_dir()
+    what = "is no folder of a run (it has no config.json)" if is_folder else "is no folder"
+    raise InputError(f"{shown(out)!r} {what}; give the --out folder of a finished `mezzanine run`")
   if not (path / RESULTS).is_file():
     raise InputError(
         f"{str(out)!r} holds a run that is not finished (no results.json): its command, given"
@@ -129,6 +136,9 @@ def finished(out: str | pathlib.Path) -> dict[str, Any]:
     if not results.get(name) or not isinstance(results[name], kind):
       raise InputError(f"{path / RESULTS} holds no {name!r}: it is damaged, or of a recipe that"
                        " cannot be reported")
+  if (wrong := results_shape.mismatch(results)) is not None:
+    raise InputError(f"{path / RESULTS} is damaged ({wrong}); its command, given again to another"
+                     " folder, makes it anew")
   return results
 
 
@@ -259,9 +269,10 @@ def plain(value: Any) -> Any:
 def _read(path: pathlib.Path) -> dict[str, Any]:
   """A JSON object, or a sentence about the file."""
   try:
-    value = json.loads(path.read_text())
-  except ValueError as error:
-    raise InputError(f"{path} is damaged ({error}); give another --out folder") from error
+    value = parse_json(path.read_bytes())
+  except (OSError, ValueError) as error:
+    raise InputError(
+        f"{path} is damaged ({shown(error, 200)}); give another --out folder") from error
   if not isinstance(value, dict):
     raise InputError(f"{path} is damaged (not an object); give another --out folder")
   return value

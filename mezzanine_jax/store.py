@@ -18,14 +18,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.untrusted import parse_json, shown
 
 FORMAT = 2  # of the store; another one's is refused
 MARKER = "zarr.json"
-_FACTS = {"fingerprint", "complete", "about", "rows", "row_arrays", "index"}
+_FACTS = {"fingerprint": str, "complete": bool, "about": dict, "rows": int, "row_arrays": list,
+          "index": list}
 PART = ".part"  # ends the name of a file that is being written
 # A chunk is written anew by every batch that touches it, so wide rows come in short chunks.
 _CHUNK_BYTES = 2**17
 _ROWS_A_CHUNK = (64, 512)  # least and most
+_MOST_ROWS, _MOST_BYTES = 2**28, 2**28  # of a store, of a chunk: more is damage, or worse
 
 
 class DamageError(InputError):
@@ -52,7 +55,8 @@ def fingerprint(facts: Mapping[str, Any]) -> str:
     True
   """
   text = json.dumps(facts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-  return hashlib.sha256(text.encode()).hexdigest()
+  # A lone surrogate, from a name that is no UTF-8, is a fact like any other.
+  return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def open_store(
@@ -121,18 +125,18 @@ def manifest(path: str | pathlib.Path) -> dict[str, Any] | None:
   if not marker.exists():
     return None
   try:
-    found = json.loads(marker.read_text())["attributes"]
+    found = parse_json(marker.read_bytes())["attributes"]
     version = found.get("format", 1 if "fingerprint" in found else None)
-  except (ValueError, KeyError, TypeError, AttributeError) as error:
+  except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
     raise InputError(f"{marker} is damaged; delete that folder to score its rows anew") from error
-  if version == FORMAT and not found.keys() >= _FACTS:
+  if version == FORMAT and not _is_whole(found):
     raise InputError(f"{marker} is damaged; delete that folder to score its rows anew")
   if version is None:
     raise InputError(f"{path} holds other data than rows of this package; give another folder")
   if version != FORMAT:
     raise InputError(
-        f"{path} holds rows of another version of this package (format {version}, this one has"
-        f" {FORMAT}); delete that folder to score them anew, or give another one"
+        f"{path} holds rows of another version of this package (format {shown(version)}, this one"
+        f" has {FORMAT}); delete that folder to score them anew, or give another one"
     )
   return found
 
@@ -142,7 +146,7 @@ def reopen(path: str | pathlib.Path) -> Store:
 
   Raises:
     InputError: if there is none.
-    DamageError: if one of its arrays cannot be opened.
+    DamageError: if one of its arrays cannot be opened, or is none that this package makes.
   """
   found = manifest(path)
   if found is None or not found["complete"]:
@@ -151,8 +155,11 @@ def reopen(path: str | pathlib.Path) -> Store:
   for name in [*found["row_arrays"], "done", *found["index"]]:
     try:
       arrays[name] = _open(path / name, open=True)
+      good = _is_ours(arrays[name], found["rows"], name in found["index"])
     except ValueError as error:
       raise DamageError(f"{path / name / MARKER} is missing or damaged") from error
+    if not good:
+      raise DamageError(f"{path / name / MARKER} is damaged: it describes another array")
   return Store(path, arrays)
 
 
@@ -227,6 +234,8 @@ def write_text(path: str | pathlib.Path, text: str) -> None:
   path = pathlib.Path(path)
   beside = path.with_name(path.name + PART)
   try:
+    if beside.is_symlink():  # which would be followed, out of the folder perhaps
+      beside.unlink()
     with open(beside, "w", encoding="utf-8") as file:
       file.write(text)
       file.flush()
@@ -297,6 +306,28 @@ def _fill(dtype: str) -> Any:
   if "float" in dtype:
     return "NaN"
   return 0 if dtype.startswith("u") else int(np.iinfo(dtype).min)
+
+
+def _is_whole(found: Mapping[str, Any]) -> bool:
+  """Whether a store says all that it must of itself; names of arrays lead nowhere else."""
+  good = all(isinstance(found.get(name), kind) for name, kind in _FACTS.items())
+  good = good and 0 < found["rows"] <= _MOST_ROWS
+  return good and all(isinstance(name, str) and name.isidentifier()
+                      for name in (*found["row_arrays"], *found["index"]))
+
+
+def _is_ours(array: Any, rows: int, is_index: bool) -> bool:
+  """Whether an array is one that `_array` could have made, for a store of so many rows."""
+  shape, dtype = array.shape, np.dtype(array.dtype.numpy_dtype)
+  metadata = array.spec().to_json()["metadata"]
+  codecs = [codec["name"] for codec in metadata["codecs"]]
+  chunk = array.chunk_layout.read_chunk.shape
+  # Examples have a row each, at least.
+  fits = shape and (shape[0] <= rows if is_index else shape[0] == rows)
+  return bool(
+      fits and (dtype.kind in "fiu" or dtype.name == "bfloat16") and codecs == ["bytes", "crc32c"]
+      and chunk[0] >= min(_ROWS_A_CHUNK[0], shape[0]) and chunk[1:] == shape[1:]
+      and math.prod(chunk) * dtype.itemsize <= _MOST_BYTES)
 
 
 def _misfit(path: pathlib.Path, name: str) -> InputError:

@@ -1,6 +1,5 @@
 """Prompt templates: named fields in, pieces of text out, of which some may change places."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.prompts import DEMONSTRATIONS, EVIDENCE, FACTS, FIXED, OPTIONS
 from mezzanine_jax.sentences import split_units
+from mezzanine_jax.untrusted import parse_json
 
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # of options
 _FIELD = re.compile(r"{(\w*)}")
@@ -235,8 +235,9 @@ def read_wordings(template: str | Sequence[Any]) -> list[Wording]:
   if not isinstance(items, (list, tuple)) or not items:
     raise InputError(f"templates must be a list of at least one, got {items!r}")
   wordings = [_wording(item) for item in items]
-  if not any(w.weight > 0 for w in wordings):
-    raise InputError("the weights of the templates are all 0; give one a weight above 0")
+  if not 0 < sum(w.weight for w in wordings) < float("inf"):
+    raise InputError("the weights of the templates are all 0, or too large to add; give one a"
+                     " weight above 0")
   return wordings
 
 
@@ -272,6 +273,12 @@ def _after(before: Any, count: int) -> list[tuple[int, ...]] | None:
   return [tuple(np.flatnonzero(column).tolist()) for column in before.T]
 
 
+def check_text(text: str) -> None:
+  """Raises for text that no file and no tokenizer can hold: with half of a surrogate pair."""
+  if any("\ud800" <= letter <= "\udfff" for letter in text):
+    raise InputError(f"a template or a choice holds half of a character, got {text!r}; mend it")
+
+
 def _labelled(value: Any) -> list[tuple[str, str]]:
   """Options under their labels."""
   if not isinstance(value, (list, tuple)) or not 2 <= len(value) <= len(LABELS):
@@ -285,7 +292,7 @@ def _read(path: Path) -> Any:
   """What a file of templates holds."""
   try:
     text = path.read_text("utf-8")
-    return json.loads(text) if path.suffix == ".json" else [
+    return parse_json(text) if path.suffix == ".json" else [
         line for line in text.splitlines() if line.strip()]
   except (OSError, ValueError) as error:
     raise InputError(
@@ -309,5 +316,7 @@ def _wording(item: Any) -> Wording:
         "a template in a list must be a text or {'template': text, 'choices': [texts], 'weight':"
         f" number >= 0}}, got {item!r}"
     )
+  for text in (item["template"], *(choices or ())):
+    check_text(text)
   return Wording(item["template"].replace("\\n", "\n"), choices and tuple(choices),
                  float(item.get("weight", 1.0)))

@@ -7,6 +7,7 @@ from mezzanine_jax.base import Example
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.templates import (
     LABELS,
+    check_text,
     demonstration,
     fill,
     movable_fields,
@@ -84,6 +85,8 @@ def write(
   if paraphrases and not all(t.evidence for t in parsed):
     raise InputError("paraphrases of the evidence need the evidence in every template")
   choices = _labels(examples[0]) if choices is None else list(choices)
+  for choice in choices:
+    check_text(choice)
   answers = [list(choices if w.choices is None else w.choices) for w in wordings]
   for wording, own in zip(wordings, answers, strict=True):
     if len(own) != len(choices):

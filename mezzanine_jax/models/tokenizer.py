@@ -1,6 +1,7 @@
 """Tokenizers: a plain `tokenizers.Tokenizer`, from a model folder or from a GGUF file."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_
 from tokenizers.processors import TemplateProcessing
 
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.untrusted import shown
 
 # How text is cut before the merges, as Llama 3's and Qwen 2's tokenizer.json files say it.
 _CUT = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -53,11 +55,29 @@ def directory_tokenizer(directory: Path) -> Tokenizer:
   file = directory / "tokenizer.json"
   if not file.is_file():
     return _plain(_auto_tokenizer(directory))
-  try:
+  with failures(f"{file} is not a readable tokenizer"):
     tokenizer = Tokenizer.from_file(str(file))
-  except Exception as error:  # the library raises nothing more precise
-    raise InputError(f"{file} is not a readable tokenizer ({error})") from error
+    tokenizer.encode("a b")  # some of what is wrong shows no sooner
   return _plain(tokenizer)
+
+
+@contextlib.contextmanager
+def failures(sentence: str) -> Iterator[None]:
+  """Tells of whatever goes wrong in the tokenizers library, which raises nothing more precise.
+
+  Args:
+    sentence: what failed; the reason is put behind it.
+
+  Raises:
+    InputError: instead of any exception.
+  """
+  try:
+    yield
+  except BaseException as error:
+    # A panic of the library's own code is not an `Exception`.
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+      raise
+    raise InputError(f"{sentence} ({shown(error, 200)})") from error
 
 
 def _plain(tokenizer: Tokenizer) -> Tokenizer:
@@ -106,33 +126,47 @@ def gguf_tokenizer(metadata: Mapping[str, Any]) -> Tokenizer:
   def get(key: str, default: Any = None) -> Any:
     return metadata.get(f"tokenizer.ggml.{key}", default)
 
-  kind, pre = get("model"), get("pre", "none")
+  kind, pre = get("model"), str(get("pre", "none"))
   if kind != "gpt2":
-    raise InputError(f"a GGUF tokenizer of model {kind!r} is not supported; supported: 'gpt2' "
-                     "(byte-level BPE); use the model's safetensors folder")
+    raise InputError(f"a GGUF tokenizer of model {shown(kind)!r} is not supported; supported: "
+                     "'gpt2' (byte-level BPE); use the model's safetensors folder")
   if pre not in GGUF_PRE_TOKENIZERS:
-    raise InputError(f"a GGUF tokenizer of pre-tokenizer {pre!r} is not supported; supported: "
-                     f"{', '.join(GGUF_PRE_TOKENIZERS)}; use the model's safetensors folder")
-  tokens, merges = get("tokens"), get("merges")
-  if not tokens or merges is None:
+    raise InputError(f"a GGUF tokenizer of pre-tokenizer {shown(pre)!r} is not supported; "
+                     f"supported: {', '.join(GGUF_PRE_TOKENIZERS)}; use the model's safetensors "
+                     "folder")
+  tokens, merges, types = get("tokens"), get("merges"), get("token_type") or []
+  if not tokens or not _all(tokens, str) or not _all(merges, str):
     raise InputError("the GGUF file holds no tokenizer.ggml.tokens and merges")
+  if types and not _all(types, int):
+    raise InputError("the GGUF file's token types must be a list of integers")
+  if types and len(types) != len(tokens):
+    raise InputError(f"the GGUF file holds {len(tokens)} tokens but {len(types)} token types")
+  if len(set(tokens)) != len(tokens):
+    raise InputError("the GGUF file holds a token twice")
   # Llama 3 keeps a piece that is a token as a whole, without merging up to it.
-  model = tokenizers.models.BPE(vocab={token: i for i, token in enumerate(tokens)},
-                                merges=[tuple(merge.split(" ", 1)) for merge in merges],
-                                ignore_merges=pre == "llama-bpe")
+  with failures("the GGUF file holds a tokenizer that cannot be used"):
+    model = tokenizers.models.BPE(vocab={token: i for i, token in enumerate(tokens)},
+                                  merges=[tuple(merge.split(" ", 1)) for merge in merges],
+                                  ignore_merges=pre == "llama-bpe")
   tokenizer = Tokenizer(model)
   tokenizer.pre_tokenizer = GGUF_PRE_TOKENIZERS[pre]()
   tokenizer.decoder = decoders.ByteLevel()
   if pre == "qwen2":
     tokenizer.normalizer = normalizers.NFC()
-  types = get("token_type") or []
-  if types and len(types) != len(tokens):
-    raise InputError(f"the GGUF file holds {len(tokens)} tokens but {len(types)} token types")
   for i in (i for i, kind in enumerate(types) if kind in (_CONTROL, _USER_DEFINED)):
     special = types[i] == _CONTROL
     add = tokenizer.add_special_tokens if special else tokenizer.add_tokens
     add([AddedToken(tokens[i], special=special, normalized=False)])
   if get("add_bos_token", pre == "llama-bpe") and get("bos_token_id") is not None:
     index = get("bos_token_id")
-    tokenizer.post_processor = _template(tokens[index], index)
+    if not isinstance(index, int) or not 0 <= index < len(tokens):
+      raise InputError(f"the GGUF file's bos_token_id must be one of its {len(tokens)} tokens, got "
+                       f"{shown(index)}")
+    with failures("the GGUF file holds a start token that cannot be used"):
+      tokenizer.post_processor = _template(tokens[index], index)
   return tokenizer
+
+
+def _all(value: Any, kind: type) -> bool:
+  """Whether it is a list of such things."""
+  return isinstance(value, list) and all(isinstance(item, kind) for item in value)

@@ -23,6 +23,8 @@ ACTIVATIONS = {
     "swish": jax.nn.silu,
 }
 _INIT = nn.initializers.normal(0.02)
+_KINDS = {float: int | float, tuple[float, ...]: tuple}  # whole numbers are numbers, too
+_MOST, _MOST_LAYERS = 2**31 - 1, 2**12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,11 +94,19 @@ class TransformerConfig:
   sliding_window: int | None = None
 
   def __post_init__(self):
+    for field in dataclasses.fields(self):
+      value, kind = getattr(self, field.name), _KINDS.get(field.type, field.type)
+      if not isinstance(value, kind) or isinstance(value, bool) != (field.type is bool):
+        raise InputError(f"{field.name} in a model's config must be of type "
+                         f"{getattr(field.type, '__name__', field.type)}, got {str(value)[:60]!r}")
     for name in ("vocab_size", "width", "num_layers", "num_heads", "num_kv_heads", "head_dim",
                  "mlp_width", "max_positions"):
-      value = getattr(self, name)
-      if not isinstance(value, int) or value < 1:
-        raise InputError(f"{name} must be an integer >= 1, got {value!r}")
+      value, most = getattr(self, name), _MOST_LAYERS if name == "num_layers" else _MOST
+      if not 1 <= value <= most:
+        raise InputError(f"{name} must be an integer >= 1 and <= {most}, got {str(value)[:60]}")
+    for name in ("norm_eps", "rope_scale", "position_offset", "token_types", "sliding_window"):
+      if not 0 <= (getattr(self, name) or 0) <= _MOST:
+        raise InputError(f"{name} must be a number >= 0, got {str(getattr(self, name))[:60]}")
     if self.num_heads % self.num_kv_heads:
       raise InputError(f"num_heads must be a multiple of num_kv_heads, got {self.num_heads} "
                        f"and {self.num_kv_heads}")

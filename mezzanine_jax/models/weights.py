@@ -1,7 +1,6 @@
 """Weight files to the parameter tree: names, shapes and values are checked, then converted once."""
 
 import functools
-import json
 import math
 import os
 import re
@@ -20,6 +19,7 @@ from mezzanine_jax.errors import InputError
 from mezzanine_jax.mesh import param_specs
 from mezzanine_jax.models.families import Source
 from mezzanine_jax.models.transformer import TransformerConfig, init_params
+from mezzanine_jax.untrusted import parse_json, shown
 
 _ALIGNMENT = 64  # bytes; XLA's own buffers begin at multiples of it
 
@@ -62,13 +62,14 @@ def open_safetensors(directory: Path, ignored: str = "") -> Tensors:
           part = handle.get_slice(name)
           floats = part.get_dtype() in ("F64", "F32", "F16", "BF16")
           if not floats and not re.fullmatch(ignored, name):
-            raise InputError(f"tensor {name!r} of {file} is of type {part.get_dtype()}; "
+            raise InputError(f"tensor {shown(name)!r} of {file} is of type {part.get_dtype()}; "
                              "supported: F64, F32, F16, BF16")
           if name in shapes:
-            raise InputError(f"tensor {name!r} stands in more than one file of {directory}")
+            raise InputError(f"tensor {shown(name)!r} stands in more than one file of {directory}")
           shapes[name], homes[name] = tuple(part.get_shape()), file
     except (SafetensorError, OSError) as error:
-      raise InputError(f"{file} is not a readable safetensors file ({error})") from error
+      raise InputError(f"{file} is not a readable safetensors file ({shown(error, 200)})"
+                       ) from error
 
   def read(name: str) -> np.ndarray:
     # Opened anew: what a mapped file has read counts as this process's memory until it is closed.
@@ -83,10 +84,16 @@ def _safetensors_files(directory: Path) -> tuple[Path, ...]:
   index = directory / "model.safetensors.index.json"
   if index.is_file():
     try:
-      names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+      names = sorted(set(parse_json(index.read_bytes())["weight_map"].values()))
+      # A name is a name: a path would lead out of the folder.
+      odd = [name for name in names
+             if Path(name).name != name or name == ".." or "\0" in name or len(name) > 255]
     except (ValueError, KeyError, AttributeError, TypeError) as error:
       raise InputError(f"{index} is not a safetensors index; it must be json with a "
                        "'weight_map'") from error
+    if odd or not names:
+      raise InputError(f"{index} must name files of its own folder, got "
+                       f"{_listed(odd) or 'none'}; download the model again")
     missing = [name for name in names if not (directory / name).is_file()]
     if missing:
       raise InputError(f"{directory} lacks the weight files {_listed(missing)} that its "
@@ -260,4 +267,4 @@ def _check_shapes(config, wanted, sources, names, tensors):
 def _listed(items: Sequence[str], most: int = 4) -> str:
   """The first few items, and how many more there are."""
   rest = len(items) - most
-  return ", ".join(items[:most]) + (f" and {rest} more" if rest > 0 else "")
+  return ", ".join(map(shown, items[:most])) + (f" and {rest} more" if rest > 0 else "")

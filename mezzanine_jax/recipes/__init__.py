@@ -6,6 +6,7 @@ from types import ModuleType
 from mezzanine_jax import plugins
 from mezzanine_jax.config import did_you_mean
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.untrusted import shown
 
 GROUP = "mezzanine.recipes"  # entry points of other packages: a module like those here
 
@@ -42,7 +43,7 @@ def get_recipe(name: str) -> ModuleType:
     return importlib.import_module(RECIPES[name])
   found = plugins.find(GROUP, name) if isinstance(name, str) else None
   if found is None:
-    raise InputError(f"unknown recipe {name!r}{did_you_mean(str(name), recipe_names())}")
+    raise InputError(f"unknown recipe {shown(repr(name))}{did_you_mean(str(name), recipe_names())}")
   missing = [part for part in ("Config", "run") if not hasattr(found, part)]
   if missing:
     raise InputError(

@@ -10,6 +10,7 @@ from mezzanine_jax.base import Symmetry
 from mezzanine_jax.config import arguments_of, did_you_mean
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.symmetries.chain import chain
+from mezzanine_jax.untrusted import shown
 
 TEXT = ("segment_order", "option_order", "demonstration_order", "paraphrase", "factorization")
 IMAGES = ("view", "dihedral")
@@ -57,7 +58,7 @@ def get_symmetry(name: str) -> Callable[..., Symmetry]:
   """
   factory = SYMMETRIES.get(name) or plugins.find(ENTRY_POINTS, name)
   if factory is None:
-    raise InputError(f"unknown symmetry {name!r}{did_you_mean(name, symmetry_names())}")
+    raise InputError(f"unknown symmetry {shown(repr(name))}{did_you_mean(name, symmetry_names())}")
   return factory
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from mezzanine_jax import plugins
 from mezzanine_jax.config import arguments_of, did_you_mean
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.untrusted import shown
 from mezzanine_jax.worlds.world import World, digest
 
 GROUP = "mezzanine.worlds"  # entry points of other packages: a loader like those here
@@ -41,7 +42,7 @@ def get_world(name: str) -> Callable[..., World]:
     return WORLDS[name]
   found = plugins.find(GROUP, name)
   if found is None:
-    raise InputError(f"unknown world {name!r}{did_you_mean(name, world_names())}")
+    raise InputError(f"unknown world {shown(repr(name))}{did_you_mean(name, world_names())}")
   if not callable(found):
     raise InputError(
       f"world {name!r} of another package is a {type(found).__name__}: its entry point in "

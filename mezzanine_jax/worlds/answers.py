@@ -1,11 +1,11 @@
 """Options and answers of multiple-choice questions, in the forms in which datasets write them."""
 
-import json
 import string
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.untrusted import parse_json
 from mezzanine_jax.worlds.fields import text
 from mezzanine_jax.worlds.labels import answer_text
 
@@ -52,7 +52,7 @@ def read_options(row: dict[str, Any], fields: Sequence[str], name: str) -> Optio
   field, value = fields[0], row.get(fields[0])
   if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
     try:
-      value = json.loads(value)
+      value = parse_json(value)
     except ValueError as error:
       raise InputError(
         f"field {field!r} of example {name!r} is not valid JSON ({error}): a list is needed"

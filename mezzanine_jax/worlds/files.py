@@ -1,7 +1,6 @@
 """Reads tables of records from local files: jsonl, json, csv, tsv and parquet."""
 
 import io
-import json
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -9,8 +8,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.untrusted import parse_json, shown
 
 FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+# A small file may stand for a table that no memory holds. Up to here that is nobody's concern;
+# beyond it a table must not be many times as large as its file.
+_ENOUGH_CELLS, _ENOUGH_BYTES, _MOST_TIMES = 2**22, 2**28, 100
+_PARQUET_ROWS, _ROW_BYTES = 256, 256  # rows read at once; of a row as a dict, without its values
 Row = dict[str, Any]
 
 
@@ -130,8 +134,8 @@ def _json(file: DataFile, content: BinaryIO) -> list[Row]:
 def _parse(label: str, text: str, where: str) -> Any:
   """Parses JSON, or says where it is malformed."""
   try:
-    return json.loads(text)
-  except (ValueError, RecursionError) as error:
+    return parse_json(text)
+  except ValueError as error:
     raise InputError(f"{label} is malformed: {where} is not valid JSON ({error})") from error
 
 
@@ -146,13 +150,21 @@ def _csv(file: DataFile, content: BinaryIO) -> list[Row]:
   """Reads a table with a header line; nothing is taken for a number or for missing."""
   import pandas as pd
 
+  data = content.read()
+  separator = "\t" if file.suffix == ".tsv" else ","
+  # Lines with too few values are filled up, which a header of many columns makes large.
+  lines = max(data.count(b"\n"), data.count(b"\r"))
+  cells = (re.split(b"[\r\n]", data, maxsplit=1)[0].count(separator.encode()) + 1) * lines
+  if cells > max(_ENOUGH_CELLS, 4 * len(data)):
+    raise InputError(f"{file.label} is malformed: its header has many more columns than its lines"
+                     " have values")
   try:
     with warnings.catch_warnings():
       # A line with too many values is an error, not something to pass over.
       warnings.simplefilter("error", pd.errors.ParserWarning)
       table = pd.read_csv(
-        content,
-        sep="\t" if file.suffix == ".tsv" else ",",
+        io.BytesIO(data),
+        sep=separator,
         dtype=str,
         keep_default_na=False,
         index_col=False,
@@ -161,7 +173,7 @@ def _csv(file: DataFile, content: BinaryIO) -> list[Row]:
   except pd.errors.EmptyDataError:
     return []
   except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-    raise InputError(f"{file.label} is malformed: {' '.join(str(error).split())}") from error
+    raise InputError(f"{file.label} is malformed: {shown(error, 200)}") from error
   # A line with too few values leaves the last ones missing.
   table = table.astype(object).where(table.notna(), None)
   return table.to_dict("records")
@@ -172,8 +184,26 @@ def _parquet(file: DataFile, content: BinaryIO) -> list[Row]:
   import pyarrow
   import pyarrow.parquet
 
+  most = max(_ENOUGH_BYTES, _MOST_TIMES * content.seek(0, io.SEEK_END))
+  rows = []
   try:
-    return pyarrow.parquet.read_table(content).to_pylist()
-  except pyarrow.ArrowException as error:
-    reason = " ".join(str(error).split())
-    raise InputError(f"{file.label} is malformed: it is not a parquet file ({reason})") from error
+    table = pyarrow.parquet.ParquetFile(content)
+    held = table.metadata.num_rows * _ROW_BYTES
+    # A value that comes again takes no room in the file, so that the size shows bit by bit.
+    for batch in table.iter_batches(_PARQUET_ROWS) if held <= most else ():
+      batch = pyarrow.table([
+        column.dictionary_decode() if pyarrow.types.is_dictionary(column.type) else column
+        for column in batch.columns
+      ], batch.schema.names)
+      held += batch.nbytes
+      if held > most:
+        break
+      rows += batch.to_pylist()
+    if held > most:
+      raise InputError(f"{file.label} holds many times more than its size: cut it into parts")
+  except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+    if isinstance(error, InputError):
+      raise
+    raise InputError(
+      f"{file.label} is malformed: it is not a parquet file ({shown(error, 200)})") from error
+  return rows

@@ -1,6 +1,7 @@
 """Folders of image files, one sub-folder a class, as a dataset's splits; images as arrays."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.untrusted import find_path, shown
 from mezzanine_jax.worlds.sources import Source, Table
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+MOST_SIDE = 2**13  # pixels; a small file may say that it holds a picture of any size
 
 
 def open_folder(dataset: str) -> Source | None:
@@ -22,8 +25,8 @@ def open_folder(dataset: str) -> Source | None:
   Returns:
     Splits whose rows have the fields `image` (a path) and `label` (the class's name).
   """
-  folder = Path(dataset).expanduser()
-  if not folder.is_dir():
+  folder = find_path(dataset)
+  if not folder or not folder.is_dir():
     return None
   if _classes(folder):
     return Source(dataset, None, lambda split: _table(split, folder))
@@ -55,17 +58,37 @@ def read_image(value: Any, where: str, folder: Path | None = None) -> np.ndarray
   image_lib = _pillow()
   try:
     if isinstance(value, bytes):
-      value = image_lib.open(io.BytesIO(value))
-    elif isinstance(value, str):
-      value = image_lib.open((folder or Path()) / value)
+      return _pixels(_open(io.BytesIO(value)))
+    if isinstance(value, str):
+      path = (folder or Path()) / value
+      if not path.is_file():  # there may be a pipe, which never ends
+        raise FileNotFoundError("there is no such file")
+      with path.open("rb") as file:
+        return _pixels(_open(file))
     if isinstance(value, image_lib.Image):
-      grey = value.mode in ("1", "L", "LA", "I", "I;16", "F")
-      array = np.asarray(value.convert("L" if grey else "RGB"))
-      return array[..., None] if grey else array
-  except (OSError, ValueError) as error:
-    raise InputError(f"{where} cannot be read as an image ({error}): mend or remove it") from error
+      return _pixels(value)
+  except Exception as error:  # a damaged file makes Pillow raise errors of many kinds
+    raise InputError(
+      f"{where} cannot be read as an image ({shown(error, 200)}): mend or remove it") from error
   raise InputError(
     f"{where} is a {type(value).__name__}: an image is a file, a file's bytes, or numbers")
+
+
+def _pixels(image: Any) -> np.ndarray:
+  """A `PIL` image as an array; its size is looked at before it is unpacked."""
+  if image.width * image.height > MOST_SIDE**2:
+    raise ValueError(f"it is of {image.width} x {image.height} pixels, allowed are"
+                     f" {MOST_SIDE**2:,}")
+  grey = image.mode in ("1", "L", "LA", "I", "I;16", "F")
+  array = np.asarray(image.convert("L" if grey else "RGB"))
+  return array[..., None] if grey else array
+
+
+def _open(file: Any) -> Any:
+  """A PNG or JPEG file, whatever its name; Pillow has readers that start other programs."""
+  with warnings.catch_warnings():
+    warnings.simplefilter("error", _pillow().DecompressionBombWarning)
+    return _pillow().open(file, formats=("PNG", "JPEG"))
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
@@ -80,7 +103,7 @@ def _from_numbers(value: Any, where: str) -> np.ndarray:
   """Numbers as pixels."""
   try:
     array = np.asarray(value, np.float64)
-  except (ValueError, TypeError) as error:
+  except (ValueError, TypeError, OverflowError) as error:
     raise InputError(f"{where} holds no rows of pixels of one length ({error})") from error
   if array.ndim == 2:
     array = array[..., None]

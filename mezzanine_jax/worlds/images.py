@@ -10,14 +10,16 @@ import numpy as np
 from mezzanine_jax.base import Example
 from mezzanine_jax.config import did_you_mean
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.untrusted import find_path
 from mezzanine_jax.worlds import fields as fields_lib
-from mezzanine_jax.worlds.image_files import open_folder, read_image, resize
+from mezzanine_jax.worlds.image_files import MOST_SIDE, open_folder, read_image, resize
 from mezzanine_jax.worlds.labels import LabelMap, table_labels, to_labels
 from mezzanine_jax.worlds.sources import Source, Table, open_source, short_name
 from mezzanine_jax.worlds.splits import assemble, read_parts, without_repeats
 from mezzanine_jax.worlds.world import World, check_counts, stable_hash
 
 DIGITS = "digits"
+_MOST_BYTES = 2**30  # of all images, which are held in memory
 
 
 class Preset(NamedTuple):
@@ -99,6 +101,8 @@ def load(
   check_counts(n_train, n_test)
   if image_size is not None and image_size < 1:
     raise InputError(f"image_size must be >= 1, got {image_size}")
+  if image_size is not None and image_size > MOST_SIDE:
+    raise InputError(f"image_size must be <= {MOST_SIDE}, got {image_size}")
   if preset and preset not in PRESETS:
     raise InputError(f"unknown preset {preset!r}{did_you_mean(preset, PRESETS)}")
   known = PRESETS.get(short_name(dataset) if preset is None else preset)
@@ -110,7 +114,7 @@ def load(
   for table in tables:
     fields_lib.require(source, table, {"image_field": image_field, "label_field": label_field})
   label_of, names, messages = table_labels(tables, label_field, label_map, names)
-  path = Path(dataset).expanduser()
+  path = find_path(dataset) or Path()
   folder = path.parent if path.is_file() else path
   parts, dropped = [], {}
   for part, table in zip(("train", "test"), tables, strict=False):
@@ -167,13 +171,16 @@ def _examples(
   labels, _ = to_labels(
     [row.get(label_field) for row in table.rows], ids, label_field, label_of,
     table.label_names.get(label_field))
-  out = []
+  out, held = [], 0
   for name, row, label in zip(ids, table.rows, labels, strict=True):
     value = row.get(image_field)
     where = value if isinstance(value, str) else f"field {image_field!r} of example {name!r}"
     image = read_image(value, where, folder)
     if size is not None and image.shape[:2] != (size, size):
       image = resize(image, size)
+    held += image.nbytes
+    if held > _MOST_BYTES:
+      raise InputError(f"{len(out) + 1} of {len(ids)} images fill a GiB: give a smaller image_size")
     cluster = stable_hash("image", image.shape, image.tobytes())[:16]
     out.append(Example(name, {"image": image}, label, cluster))
   return out

@@ -1,10 +1,11 @@
 """From the answers of a dataset to labels: no is 0, yes is 1, others by a label map."""
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.untrusted import parse_json
 from mezzanine_jax.worlds.sources import Table
 
 LabelMap = str | Mapping[Any, int] | Sequence[Any]
@@ -55,12 +56,12 @@ def parse_label_map(label_map: LabelMap) -> dict[str, int]:
     ({'no': 0, 'yes': 1}, {'no': 0, 'yes': 1})
   """
   form = 'the answers in the order of their labels ("no,yes") or JSON ({"no": 0, "yes": 1})'
-  given = label_map
+  given, told = label_map, _short(label_map)
   if isinstance(given, str) and given.strip().startswith("{"):
     try:
-      given = json.loads(given)
+      given = parse_json(given)
     except ValueError as error:
-      raise InputError(f"label_map {label_map!r} is not valid JSON: give {form}") from error
+      raise InputError(f"label_map {told} is not valid JSON: give {form}") from error
   elif isinstance(given, str):
     given = given.split(",")
   if hasattr(given, "items"):
@@ -68,19 +69,20 @@ def parse_label_map(label_map: LabelMap) -> dict[str, int]:
   elif isinstance(given, Sequence):
     pairs = [(answer, label) for label, answer in enumerate(given)]
   else:
-    raise InputError(f"label_map must be {form}, got {label_map!r}")
+    raise InputError(f"label_map must be {form}, got {told}")
   result: dict[str, int] = {}
   for answer, label in pairs:
     text = answer_text(answer)
     if not text:
-      raise InputError(f"label_map {label_map!r} holds the answer {answer!r}: give {form}")
+      raise InputError(f"label_map {told} holds the answer {_short(answer)}: give {form}")
     if isinstance(label, bool) or not isinstance(label, int):
-      raise InputError(f"label_map gives {answer!r} the label {label!r}: labels are 0, 1, ...")
+      raise InputError(
+        f"label_map gives {_short(answer)} the label {_short(label)}: labels are 0, 1, ...")
     if result.setdefault(text, label) != label:
-      raise InputError(f"label_map {label_map!r} names the answer {text!r} twice: name it once")
+      raise InputError(f"label_map {told} names the answer {_short(text)} twice: name it once")
   if set(result.values()) != set(range(max(2, len(set(result.values()))))):
     raise InputError(
-      f"label_map {label_map!r} must use every label from 0 on, and at least two: give {form}"
+      f"label_map {told} must use every label from 0 on, and at least two: give {form}"
     )
   return result
 
@@ -133,9 +135,11 @@ def found_labels(answers: Sequence[Any], field: str) -> list[str]:
       "give label_map"
     )
   try:
-    order = sorted(names, key=float)
+    # "nan" is a name like any other: numbers have an order.
+    order = sorted(names, key=float) if all(math.isfinite(float(n)) for n in names) else None
   except ValueError:
-    order = sorted(names)
+    order = None
+  order = sorted(names) if order is None else order
   return [names[text] for text in order]
 
 

@@ -1,12 +1,12 @@
 """Examples that come after a world was learned from: one file, every row, answers optional."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from mezzanine_jax.base import Example
 from mezzanine_jax.config import arguments_of
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.untrusted import find_path, shown
 from mezzanine_jax.worlds import evidence_qa, hf_qa, hf_text, multiple_choice
 from mezzanine_jax.worlds.files import FORMATS
 from mezzanine_jax.worlds.sources import Table, open_source
@@ -49,11 +49,13 @@ def read_new(path: str, world: str, **settings: Any) -> NewExamples:
     raise InputError(
       f"the world {world!r} reads no new files; those that do are {', '.join(READERS)}"
     )
-  file = Path(path).expanduser()
-  if file.is_dir():
+  file = find_path(path)
+  if file and file.is_dir():
     raise InputError(f"{path!r} is a folder: name one of its files ({', '.join(FORMATS)}, .zip)")
-  if not file.is_file():
-    raise InputError(f"there is no file {path!r}: give one of {', '.join(FORMATS)} or {SUFFIX}")
+  if not file or not file.is_file():
+    raise InputError(
+      f"there is no file {shown(path)!r}: give one of {', '.join(FORMATS)} or {SUFFIX}"
+    )
   source = open_source(str(file), hub_ids={})
   if source.splits is not None:
     raise InputError(

@@ -1,13 +1,15 @@
 """Opens a dataset: a hub id, a local folder, a file or a zip archive, as named splits."""
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.untrusted import find_path, shown
 from mezzanine_jax.worlds import files, zips
+
+_LONGEST_ID = 200  # of the hub: two names of at most 96 letters
 
 
 class Table(NamedTuple):
@@ -71,17 +73,18 @@ def open_source(
     mezzanine_jax.errors.InputError: dataset 'nowhere.csv' does not exist: give a hub id, a folder \
 with train.* and validation.*, a file (.jsonl, .json, .csv, .tsv, .parquet, .zip), or boolq
   """
-  path = Path(dataset).expanduser()
-  if dataset and dataset not in hub_ids and os.path.exists(path):  # False for odd names
+  path = find_path(dataset) if dataset not in hub_ids else None
+  if dataset and path:
     for argument, value in (("revision", revision), ("subset", subset)):
       if value is not None:
         raise InputError(f"{argument} is for hub datasets, but {dataset} is local: leave it out")
     return _local(dataset, path)
   known = (*files.FORMATS, zips.SUFFIX)
-  looks_local = dataset.startswith((".", "/", "~")) or path.suffix.lower() in known
-  if looks_local or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", dataset):
+  looks_local = dataset.startswith((".", "/", "~")) or dataset.lower().endswith(known)
+  is_id = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", dataset) and len(dataset) <= _LONGEST_ID
+  if looks_local or not is_id:
     raise InputError(
-      f"dataset {dataset!r} does not exist: give a hub id, a folder with train.* and "
+      f"dataset {shown(dataset)!r} does not exist: give a hub id, a folder with train.* and "
       f"validation.*, a file ({', '.join(known)}), or {', '.join(hub_ids)}"
     )
   hub = _from_hub(hub_ids.get(dataset, dataset), subset or usual_subset, revision)
@@ -103,6 +106,8 @@ def short_name(dataset: str) -> str:
 
 def _local(dataset: str, path: Path) -> Source:
   """A file, a folder or an archive as splits."""
+  if not path.is_file() and not path.is_dir():
+    raise InputError(f"{dataset} is neither a file nor a folder: give one of the two")
   archive = path.is_file() and path.suffix.lower() == zips.SUFFIX
   if path.is_file() and not archive:
     return Source(dataset, None, lambda split: _table(split, [files.data_file(path)]))

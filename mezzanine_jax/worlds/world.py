@@ -91,7 +91,8 @@ def stacked_labels(examples: Sequence[Example]) -> np.ndarray:
 
 def stable_hash(*parts: object) -> str:
   """SHA-256 (hex) of some values' text: an order and a name that no library version changes."""
-  return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()
+  return hashlib.sha256("\x1f".join(str(part) for part in parts).encode(
+      "utf-8", "surrogatepass")).hexdigest()  # names of files may hold lone surrogates
 
 
 def check_counts(n_train: int, n_test: int) -> None:

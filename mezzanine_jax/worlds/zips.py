@@ -1,6 +1,8 @@
 """Data files inside a zip archive, read from it without being unpacked to disk."""
 
 import io
+import lzma
+import struct
 import zipfile
 import zlib
 from collections import Counter
@@ -11,6 +13,8 @@ from mezzanine_jax.errors import InputError
 from mezzanine_jax.worlds.files import FORMATS, DataFile
 
 SUFFIX = ".zip"
+# A member larger than this must not be so many times as large as it is packed: text is not.
+_ENOUGH_BYTES, _MOST_TIMES = 2**27, 50
 
 
 def zip_files(path: Path) -> list[DataFile]:
@@ -31,7 +35,7 @@ def zip_files(path: Path) -> list[DataFile]:
   try:
     with zipfile.ZipFile(path) as archive:
       members = [member.filename for member in archive.infolist() if not member.is_dir()]
-  except (zipfile.BadZipFile, OSError) as error:
+  except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
     raise InputError(f"{path} cannot be read as a zip archive ({error})") from error
   repeated = [name for name, count in Counter(members).items() if count > 1]
   if repeated:
@@ -61,7 +65,12 @@ def _open(path: Path, name: str) -> BinaryIO:
   """The bytes of a member, in memory, checked against its checksum."""
   try:
     with zipfile.ZipFile(path) as archive:
+      member = archive.getinfo(name)
+      if member.file_size > max(_ENOUGH_BYTES, _MOST_TIMES * member.compress_size):
+        raise InputError(f"{path}/{name} is {member.file_size:,} bytes, packed into"
+                         f" {member.compress_size:,}: unpack it yourself if it is really data")
       return io.BytesIO(archive.read(name))
   # RuntimeError: encrypted; NotImplementedError, one of its kinds: a method of another tool.
-  except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+  except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OSError,
+          struct.error) as error:
     raise InputError(f"{path}/{name} cannot be unpacked ({error}): zip it again") from error

@@ -81,7 +81,8 @@ def test_every_cut_is_noticed(file, tmp_path):
     (lambda data: data[:4] + struct.pack(">I", 3) + data[8:], "little-endian files of versions"),
     (lambda data: data.replace(b"a.i8", b"a.u8").replace(b"a.u16", b"a.i16"), "stands in it twice"),
     (lambda data: data.replace(b"\x01\0\0\0\0\0\0\0y", b"\x01\0\0\0\0\0\0\0x"), "'x' stands in it"),
-    (lambda data: data[:8] + struct.pack("<Q", 2**62) + data[16:], "ends within|unknown|plausible"),
+    (lambda data: data[:8] + struct.pack("<Q", 2**62) + data[16:],
+     "ends within|unknown|plausible|dimensions"),
     (lambda data: data.replace(b"a.u8\0\0\0\0", b"a.u8\x63\0\0\0"), "unknown type 99"),
 ])
 def test_spoilt_headers(spoil, message, file):

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.transformer import TransformerConfig
+from mezzanine_jax.untrusted import shown
 
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")
+_MOST_HEAD_DIM = 2**16
 
 
 class Source(NamedTuple):
@@ -78,7 +80,29 @@ def size(config: Mapping[str, Any], field: str) -> int:
   """
   value = required(config, field)
   if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-    raise InputError(f"the model's config must hold an integer >= 1 in {field!r}, got {value!r}")
+    raise InputError(f"the model's config must hold an integer >= 1 in {field!r}, got "
+                     f"{shown(repr(value))}")
+  return value
+
+
+def number(config: Mapping[str, Any], field: str, default: float | None = None) -> float:
+  """The value of a config field that holds a positive number.
+
+  Args:
+    config: Hugging Face config as a mapping.
+    field: name of the field.
+    default: what stands in for a missing one; None: it must be there.
+
+  Raises:
+    InputError: the field is missing, or no positive and finite number.
+  """
+  value = required(config, field) if default is None else config.get(field)
+  if value is None:
+    return default
+  good = isinstance(value, int | float) and not isinstance(value, bool)
+  if not good or not 0 < value < 1e300:
+    raise InputError(f"the model's config must hold a number above 0 in {field!r}, got "
+                     f"{shown(repr(value))}")
   return value
 
 
@@ -95,7 +119,7 @@ def refuse(config: Mapping[str, Any], **supported: Any) -> None:
   for field, value in supported.items():
     got = config.get(field)
     if got is not None and got != value:
-      raise InputError(f"{field} = {got!r} in the model's config is not supported; "
+      raise InputError(f"{field} = {shown(repr(got))} in the model's config is not supported; "
                        f"only {value!r} is")
 
 
@@ -114,31 +138,38 @@ def rope_frequencies(config: Mapping[str, Any],
     (head_dim / 2 frequencies, factor on cosines and sines).
 
   Raises:
-    InputError: another kind of scaling.
+    InputError: another kind of scaling, or numbers that cannot be used.
 
   Example:
     >>> rope_frequencies({"rope_theta": 100.0}, 4)
     ((1.0, 0.1), 1.0)
   """
+  if not isinstance(head_dim, int) or not 1 <= head_dim <= _MOST_HEAD_DIM:
+    raise InputError(f"the size of a head must be an integer from 1 to {_MOST_HEAD_DIM}, got "
+                     f"{shown(repr(head_dim))}")
   rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+  if not isinstance(rope, Mapping):
+    raise InputError(f"rope_parameters (or rope_scaling) in the model's config must be an object, "
+                     f"got {shown(repr(rope))}")
   kind = rope.get("rope_type") or rope.get("type") or "default"
   if kind not in ROPE_TYPES:
-    raise InputError(f"rope scaling of type {kind!r} is not supported; "
+    raise InputError(f"rope scaling of type {shown(repr(kind))} is not supported; "
                      f"supported: {', '.join(ROPE_TYPES)}")
   refuse(config, partial_rotary_factor=1.0)
   refuse(rope, partial_rotary_factor=1.0)
-  theta = rope.get("rope_theta") or config.get("rope_theta") or 10000.0
+  theta = number(rope, "rope_theta", number(config, "rope_theta", 10000.0))
   plain = [theta ** (-2 * i / head_dim) for i in range(head_dim // 2)]
   if kind == "default":
     return tuple(plain), 1.0
-  factor = required(rope, "factor")
+  factor = number(rope, "factor")
   if kind == "linear":
     return tuple(f / factor for f in plain), 1.0
-  trained = (config.get("original_max_position_embeddings")
-             or rope.get("original_max_position_embeddings")
-             or required(config, "max_position_embeddings"))
+  name = "original_max_position_embeddings"
+  trained = number(config, name, number(rope, name, number(config, "max_position_embeddings")))
   if kind == "llama3":
-    low, high = required(rope, "low_freq_factor"), required(rope, "high_freq_factor")
+    low, high = number(rope, "low_freq_factor"), number(rope, "high_freq_factor")
+    if low >= high:
+      raise InputError(f"low_freq_factor must be below high_freq_factor, got {low} and {high}")
     turns = [trained * f / (2 * math.pi) for f in plain]  # whole turns within the trained length
     keep = [min(max((t - low) / (high - low), 0.0), 1.0) for t in turns]
     return tuple(k * f + (1 - k) * f / factor for k, f in zip(keep, plain, strict=True)), 1.0
@@ -152,8 +183,10 @@ def _yarn(rope, plain, theta, factor, trained):
   def pair_of(turns):  # the (fractional) pair that makes so many turns within the trained length
     return head_dim * math.log(trained / (turns * 2 * math.pi)) / (2 * math.log(theta))
 
-  first = pair_of(rope.get("beta_fast") or 32)
-  last = pair_of(rope.get("beta_slow") or 1)
+  if theta <= 1:
+    raise InputError(f"rope_theta must be above 1 for yarn, got {theta}")
+  first = pair_of(number(rope, "beta_fast", 32))
+  last = pair_of(number(rope, "beta_slow", 1))
   if rope.get("truncate", True):
     first, last = math.floor(first), math.ceil(last)
   first, last = max(first, 0), min(last, head_dim - 1)
@@ -163,8 +196,8 @@ def _yarn(rope, plain, theta, factor, trained):
   def gain(weight=1.0):
     return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
 
-  scale = rope.get("attention_factor")
-  if scale is None:
-    mscale, whole = rope.get("mscale"), rope.get("mscale_all_dim")
+  scale = number(rope, "attention_factor", 0)
+  if not scale:
+    mscale, whole = number(rope, "mscale", 0), number(rope, "mscale_all_dim", 0)
     scale = gain(mscale) / gain(whole) if mscale and whole else gain()
   return tuple(k * f + (1 - k) * f / factor for k, f in zip(keep, plain, strict=True)), scale

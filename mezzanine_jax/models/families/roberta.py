@@ -11,7 +11,7 @@ from mezzanine_jax.models.transformer import TransformerConfig
 def _config(hf: Mapping[str, Any]) -> TransformerConfig:
   """Maps a RobertaConfig: of its 514 positions the first two are never a token's."""
   padding = hf.get("pad_token_id")
-  offset = (1 if padding is None else padding) + 1
+  offset = (size(hf, "pad_token_id") if padding else 1 if padding is None else 0) + 1
   return encoder_config(hf, position_offset=offset,
                         max_positions=size(hf, "max_position_embeddings") - offset)
 

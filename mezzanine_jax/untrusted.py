@@ -1,0 +1,52 @@
+"""What others wrote, read so that all that can be wrong with it is one kind of error."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def parse_json(text: str | bytes) -> Any:
+  """Parses JSON that may be anything.
+
+  Args:
+    text: JSON; bytes are UTF-8.
+
+  Raises:
+    ValueError: it is malformed, no text, or nested deeper than Python can follow.
+
+  Example:
+    >>> parse_json("[" * 100_000)
+    Traceback (most recent call last):
+    ...
+    ValueError: it is nested too deeply
+  """
+  try:
+    return json.loads(text)
+  except RecursionError as error:
+    raise ValueError("it is nested too deeply") from error
+
+
+def find_path(name: str) -> Path | None:
+  """The file or folder of a name, `~` expanded; None where there is none, or can be none.
+
+  Example:
+    >>> find_path("~nobody/x"), find_path("a\\0b"), find_path("x" * 5000)
+    (None, None, None)
+  """
+  try:
+    path = Path(name).expanduser()
+    path.stat()
+  except (OSError, ValueError, RuntimeError):  # not there or too long, a null byte, nobody's home
+    return None
+  return path
+
+
+def shown(text: Any, most: int = 80) -> str:
+  """A text for a message: on one line, and cut where it is long.
+
+  Example:
+    >>> shown("two\\nlines"), shown("x" * 100, 9)
+    ('two lines', 'xxxxxx...')
+  """
+  line = " ".join(str(text).split())
+  return line if len(line) <= most else line[: most - 3] + "..."
