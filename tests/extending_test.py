@@ -63,6 +63,7 @@ def test_it_runs(package, tmp_path, capsys):
   assert "k_test was 16, now 3" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_of_all_views(package, tmp_path):
   """The gap over many draws is that over all 64 places, by hand."""
   recipe, roll = get_recipe("bars"), get_symmetry("roll")()
