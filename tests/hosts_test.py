@@ -67,7 +67,7 @@ def _lines(log, word):
           if line.startswith(word + " ")]
 
 
-def _ended(process, seconds=300):
+def _ended(process, seconds=600):
   """(status, standard error) of a process that ends in time."""
   error = process.communicate(timeout=seconds)[1]
   return process.returncode, error

@@ -130,7 +130,7 @@ def scored(tiny_lm, tmp_path_factory):
   program = pathlib.Path(__file__).with_name("on_devices.py")
   done = subprocess.run(
       [sys.executable, str(program), tiny_lm, str(folder)], capture_output=True, text=True,
-      env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}, timeout=600)
+      env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}, timeout=900)
   assert done.returncode == 0, done.stderr
   arrays = {p.stem: dict(np.load(p)) for p in folder.glob("*.npz")}
   return arrays, json.loads(done.stdout.splitlines()[-1])

@@ -74,7 +74,7 @@ def _plan(tokenizer):
       max_tokens=200)
   keys = designs.example_keys(jax.random.key(0), [e.id for e in examples])
   return language.plan(
-      prepared, tokenizer, segment_order(), keys, np.full(9, 4), batch_tokens=150, max_shapes=1)
+      prepared, tokenizer, segment_order(), keys, np.full(9, 4), batch_tokens=50, max_shapes=1)
 
 
 if __name__ == "__main__":
