@@ -307,7 +307,7 @@ def _list() -> int:
   """Prints what a configuration may name, other packages' too."""
   from mezzanine_jax import recipes, symmetries, worlds
   from mezzanine_jax.models.cnn import IMAGE_STUDENTS
-  from mezzanine_jax.students import STUDENTS
+  from mezzanine_jax.students import STUDENTS, VALUE_STUDENTS
   from mezzanine_jax.text_students import TEXT_STUDENTS
 
   def described(names: Iterable[str], get: Callable[[str], Any]) -> dict[str, str]:
@@ -319,7 +319,7 @@ def _list() -> int:
         out[name] = f"cannot be used: {error}"
     return out
 
-  students = STUDENTS | TEXT_STUDENTS | IMAGE_STUDENTS
+  students = STUDENTS | TEXT_STUDENTS | IMAGE_STUDENTS | VALUE_STUDENTS
   groups = {
       "recipes": described(recipes.recipe_names(), recipes.get_recipe),
       "worlds": described(worlds.world_names(), worlds.get_world),

@@ -24,7 +24,7 @@ FIGURES = {
     "auroc": ("AUROC", "area under the ROC curve"),
     "entropy": ("entropy", "of the belief, nats"),
     "choice_mass": ("mass on the choices", "share of the belief over the whole vocabulary"),
-    "rmse": ("RMSE", "to what is exact; 1 is always answering the mean"),
+    "rmse": ("RMSE", "to what is exact, in units of its spread over the training examples"),
     "squared_error": ("squared error", "to what is exact, as a share of its variance"),
     "gap_movable.pairwise_square": (
         "gap", "squared distance of two views, as a share of the variance of what is exact"),

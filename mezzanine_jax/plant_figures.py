@@ -43,6 +43,7 @@ def plant(
   episode = [e for e in test if e.cluster == test[0].cluster][:_STEPS]
   x = {field: np.stack([e.x[field] for e in episode]) for field in episode[0].x}
   true = np.stack([episode[0].x[cart_pole.OBSERVATION], *(e.label for e in episode)])
+  spread = np.maximum(true.std(0), 1e-6)
   seconds = cart_pole.SECONDS * np.arange(len(true))
   figure = Figure(figsize=(11, 8), layout="constrained", dpi=120)
   (ax_cart, ax_pole), (ax_errors, ax_found) = figure.subplots(2, 2)
@@ -53,7 +54,7 @@ def plant(
               "label": _WHO[name] + ", in the mirror" * mirrored}
       ax_cart.plot(seconds, own[:, 0], **line)
       ax_pole.plot(seconds, own[:, 1], **line)
-      ax_errors.plot(seconds, np.linalg.norm((own - true) / true.std(0), axis=1), **line)
+      ax_errors.plot(seconds, np.linalg.norm((own - true) / spread, axis=1), **line)
   ax_cart.plot(seconds, true[:, 0], "k-", linewidth=2, label="MuJoCo", zorder=0)
   ax_pole.plot(seconds, true[:, 1], "k-", linewidth=2, zorder=0)
   ax_cart.set_title("Position of the cart [m], foreseen from the first step")

@@ -177,7 +177,7 @@ def _units(results: Mapping[str, Any]) -> str:
     return "gap (pairwise TV), flips, distance to the teacher (TV)"
   parts = ", ".join(_parts(results))
   return (f"RMSE to what is exact ({parts}: of a number, in its own unit; together: in units of"
-          " their spread, so that 1 is all there is), gap (squared distance of two views, as a"
+          " their spread over the training examples), gap (squared distance of two views, as a"
           " share of the variance), squared distance to the teacher")
 
 

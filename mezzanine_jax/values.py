@@ -2,8 +2,8 @@
 
 The figures and blocks of `evaluation`, by the same names where they mean the same: a gap is the
 squared distance of two views' predictions (`regression`), and what is right is an array of exact
-values. Values are in units of their own spread, so that squares are shares of a variance: a
-squared error of 1 is that of always answering the mean. Parts say what the units were.
+values. Values are in units of their own spread over training examples, so that squares are shares
+of a variance. Parts say what the units were.
 """
 
 import functools

@@ -9,9 +9,10 @@ from mezzanine_jax import config as config_lib
 from mezzanine_jax.recipes import get_recipe
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
+SIMULATED = ("physics_orbits", "cart_pole_actions")  # many programs to compile, whatever the size
 TINY = {"n_train": 6, "n_test": 3, "k_train": 2, "k_test": 3, "steps": 4, "eval_every": 2,
         "batch_size": 4, "hidden": 4, "max_shapes": 1, "batch_tokens": 1024,
-        "speed_texts": 2}
+        "speed_texts": 2, "episode": 1}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,9 @@ def texts(tmp_path_factory) -> dict[str, str]:
   return found
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [
+    pytest.param(path, marks=pytest.mark.slow) if path.stem in SIMULATED else path
+    for path in CONFIGS], ids=lambda p: p.stem)
 def test_it_runs(path, tiny_lm, tiny_encoder, boolq, texts, tmp_path):
   found = config_lib.read_file(path)
   recipe = get_recipe(found.pop("recipe"))

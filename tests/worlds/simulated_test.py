@@ -35,6 +35,7 @@ def test_forces_are_slopes_of_the_energy():
     np.testing.assert_allclose(forces[n, k], -slope, rtol=2e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_clusters_are_dense_centred_and_at_their_temperature():
   made = lennard_jones.load(n_train=250, n_test=3, particles=3, temperature=0.1)
   again = lennard_jones.load(n_train=5, n_test=3, particles=3, temperature=0.1)
