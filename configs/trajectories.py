@@ -1,6 +1,10 @@
 """Plans: does a judge of an agent's plans move with the order of steps that commute?
 
     mezzanine run --config configs/trajectories.py --out out/trajectories
+
+4,000 + 500 plans of 5 to 9 steps. Not measured yet.
+
+`trajectories.png` draws the plans that move most, each in two orders on its grid.
 """
 
 import ml_collections
