@@ -30,7 +30,7 @@ def get_config():
       "n_train": 2000,
       "n_test": 300,
       "particles": 4,
-      "temperature": 0.15,
+      "heat": 0.15,
       "symmetry": "rotation,translation,particle_order",
       "shift": 0.5,
       "inputs": "pairs",

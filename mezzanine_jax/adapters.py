@@ -32,7 +32,9 @@ from mezzanine_jax.base import Params
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.load import LanguageModel
 
-NAMES = ("lora", "set")
+NAMES = {
+    "lora": "The language model with low-rank adapters, which reads a view as it stands.",
+    "set": "The language model with low-rank adapters, which reads the evidence as a set."}
 ROWS, FILE = "rows.zarr", "adapters.safetensors"  # in the student's folder
 _CHECKED = 32  # test examples of which a set is read in every order
 
@@ -71,6 +73,10 @@ def check(config: Any, lm: LanguageModel) -> None:
   if config.student == "set" and families != {"segment_order"}:
     raise InputError("the student 'set' reads the evidence as a set, which only the symmetry"
                      f" segment_order asks for, got {config.symmetry!r}: use lora")
+  for field, usual in (("temperature", 1), ("consistency_weight", 0), ("hard_label_weight", 0)):
+    if (value := getattr(config, field)) != usual:
+      raise InputError(f"adapters are trained by KL to the teacher alone, got {field} {value}: leave"
+                       f" it at {usual}, or choose a head")
   made = settings(config)
   jax.eval_shape(lambda params: lora.init_adapters(
       params, jax.random.key(0), rank=made["rank"], targets=made["targets"]), lm.params)
@@ -102,6 +108,9 @@ def learn(
       finite.
   """
   lm, made = asked.lm, settings(config)
+  if config.student == "set" and not all(t.exact for t in asked.prepared.tokenized):
+    raise InputError("the student 'set' needs sentences that tokenize alone as they do in the whole"
+                     " text, which this tokenizer does not give for all examples: use lora")
   movable = np.asarray(plan.views.orbit_size) > 1
   train, valid = (part[movable[part]] for part in parts)
   if not len(train) or not len(valid):

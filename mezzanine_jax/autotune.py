@@ -26,6 +26,7 @@ from mezzanine_jax import config as config_lib
 from mezzanine_jax import locks, runs, tracking, tuned
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.errors import InputError
+from mezzanine_jax.untrusted import parse_json
 from mezzanine_jax.worlds.world import stable_hash
 
 TUNE, BEST, LOCK = "tune.json", "best.py", "tune.lock"
@@ -190,7 +191,7 @@ def _check_folder(out: pathlib.Path, record: Mapping[str, Any]) -> None:
   found = _json(out / TUNE)
   if found is None:  # it is made of the runs, and can be made again
     return
-  before, now = ({"recipe": r.get("recipe"), **r.get("fixed", {})} for r in (found, record))
+  before, now = ({"recipe": r.get("recipe"), **(r.get("fixed") if isinstance(r.get("fixed"), dict) else {})} for r in (found, record))
   for field in dict.fromkeys([*now, *before]):
     if before.get(field) != now.get(field):
       raise InputError(
@@ -229,7 +230,7 @@ def _mend(folder: pathlib.Path) -> None:
 def _json(path: pathlib.Path) -> dict[str, Any] | None:
   """The object that a JSON file holds; None where it is damaged."""
   try:
-    found = json.loads(path.read_text())
+    found = parse_json(path.read_bytes())
   except ValueError:
     return None
   return found if isinstance(found, dict) else None

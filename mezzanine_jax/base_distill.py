@@ -234,7 +234,10 @@ def _base(
       _aligned(task, task.base), *data_lib.feature_moments(data_lib.select(rows, parts[0])))
   # Views are drawn from keys folded from the seed with names, the student's from 1.
   key = jax.random.fold_in(jax.random.key(config.seed), 2)
-  result = training.train(model, rows, parts, config, key, f"training the {task.who}",
+  # What the objective of the student is has no say in the model that teaches it.
+  plain = dataclasses.replace(
+      config, temperature=1.0, consistency_weight=0.0, hard_label_weight=0.0)
+  result = training.train(model, rows, parts, plain, key, f"training the {task.who}",
                           training.logged(folder.tracker, "baseline"),
                           folder.path / runs.STUDENT / BASE, task.measures.target)
 

@@ -325,8 +325,9 @@ def _show(recipe: str, module: ModuleType, config: Any, number: str) -> int:
 
 def _list() -> int:
   """Prints what a configuration may name, other packages' too."""
-  from mezzanine_jax import recipes, symmetries, worlds
+  from mezzanine_jax import adapters, recipes, symmetries, worlds
   from mezzanine_jax.models.cnn import IMAGE_STUDENTS
+  from mezzanine_jax.models.gru import STEP_STUDENTS
   from mezzanine_jax.students import STUDENTS, VALUE_STUDENTS
   from mezzanine_jax.text_students import TEXT_STUDENTS
 
@@ -339,12 +340,12 @@ def _list() -> int:
         out[name] = f"cannot be used: {error}"
     return out
 
-  students = STUDENTS | TEXT_STUDENTS | IMAGE_STUDENTS | VALUE_STUDENTS
+  students = STUDENTS | TEXT_STUDENTS | IMAGE_STUDENTS | STEP_STUDENTS | VALUE_STUDENTS
   groups = {
       "recipes": described(recipes.recipe_names(), recipes.get_recipe),
       "worlds": described(worlds.world_names(), worlds.get_world),
       "symmetries": described(symmetries.symmetry_names(), symmetries.get_symmetry),
-      "students": described(students, students.__getitem__),
+      "students": described(students, students.__getitem__) | adapters.NAMES,
   }
   for title, members in groups.items():
     print(title)

@@ -232,6 +232,9 @@ def train(
                consistency_weight, eval_every, target)
   _check_plan(plan)
   data = compact(data_train, "training", target)
+  if consistency_weight and data.row.shape[1] == 1:
+    raise InputError("consistency_weight > 0 needs two views of an example or more, but the student"
+                     " learns from one: give student_views all, or leave it at 0")
   valid = None
   if data_valid is not None and len(data_valid.row):
     valid = compact(data_valid, "validation", target)

@@ -157,7 +157,8 @@ def finetune(
                      language.digest(plan)))
     fingerprint = checkpoints.fingerprint(settings, (adapters, tuple(train), tuple(valid)))
     restored = checkpoints.restore_last(checkpoint_dir, fingerprint, state)
-    state = state if restored is None else restored
+    if restored is not None:  # of no device yet, as the start is: the parameters' will be taken
+      state = jax.tree.map(jnp.asarray, jax.device_get(restored))
     advance(int(state.step))
 
   saved = time.monotonic()
@@ -281,7 +282,7 @@ def _look(
   merged = jax.jit(lora.merge)(params, state.adapters, alpha)
   part = language.only_rows(plan, valid.row, batch_tokens, max_shapes=1)
   log_probs = engine.outputs(
-      score_fn, merged, lambda batch: language.batch_inputs(part, batch), part.batches)
+      score_fn, language.ready(merged), lambda batch: language.batch_inputs(part, batch), part.batches)
   order = np.argsort(valid.row)  # that of the part's rows
   to_teacher = kl(jnp.asarray(valid.teacher_log_probs[order]), log_probs)
   total = float(valid.weight[order] @ np.asarray(to_teacher, np.float64))

@@ -195,6 +195,28 @@ def plan_canonical(
               batch_tokens=batch_tokens, max_shapes=max_shapes)
 
 
+def with_segments(prepared: Prepared, count: int) -> Prepared:
+  """The same prompts, padded to so many segments: as many as those of another run had.
+
+  Args:
+    prepared: prompts, none of them in several wordings.
+    count: S.
+
+  Raises:
+    InputError: a prompt has more.
+  """
+  most = max(len(t.prompt.starts) for t in prepared.tokenized)
+  if most > count:
+    raise InputError(f"a text has {most} segments with its question, more than the {count} of the"
+                     " run, whose student reads the states of each: shorten it")
+  first, *others = prepared.tokenized
+  more = (0, count - len(first.prompt.starts))
+  padded = {name: np.pad(getattr(first.prompt, name), more)
+            for name in ("starts", "lengths", "group", "block")}
+  return prepared._replace(
+      tokenized=[first._replace(prompt=first.prompt._replace(**padded)), *others])
+
+
 def apart(plan: Plan, symmetry: Symmetry) -> Plan:
   """The same rows, of which each is read as a set of its evidence, see `prompts.apart`.
 

@@ -1,7 +1,7 @@
 """The programs of a run, compiled from shapes: the recipe's scoring, and the steps of trainings.
 
 Compiled are the very functions that a run calls: the recipe's `batch_fn` over the mesh, the step of
-its head, and the step of adapters (`finetune`), which no recipe takes by itself.
+its head, and the step of adapters (`finetune`), which the students `lora` and `set` take.
 """
 
 import functools
@@ -190,11 +190,14 @@ def train_head(task: Task, layout: Layout, rows: int) -> Training | None:
   inputs, _ = _inputs(task, mesh, task.row_tokens, task.row_tokens)
   one = jax.tree.map(lambda leaf: leaf.update(shape=leaf.shape[1:], sharding=None), inputs)
   scores = jax.eval_shape(batch_fn, param_shapes(task.model.config, task.model.dtype), *one)
-  settings = arguments_of(students.STUDENTS[config.student], vars(config))
+  sizes = {"width": task.model.config.width,
+           "layers": len(str(getattr(config, "embed_layer", "-1")).split(","))}
+  settings = arguments_of(students.STUDENTS[config.student], vars(config) | sizes)
   student = students.make_student(config.student, num_choices=task.num_choices, **settings)
   distiller = distill.distiller(
       student, distill.warmup_cosine_adamw(config.learning_rate, config.steps, config.weight_decay),
-      hard_label_weight=config.hard_label_weight)
+      hard_label_weight=config.hard_label_weight, temperature=config.temperature,
+      consistency_weight=config.consistency_weight)
   whole = lambda tree: jax.tree.map(lambda leaf: _struct(mesh, leaf.shape, leaf.dtype), tree)
   view = {name: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
           for name, leaf in (("features", scores.features), ("log_probs", scores.log_probs))}
@@ -213,7 +216,7 @@ def train_head(task: Task, layout: Layout, rows: int) -> Training | None:
 
 
 def train_adapters(task: Task, layout: Layout) -> Training:
-  """The step of `finetune`, by its own defaults.
+  """The step of `finetune`, by the fields `lora_*` of a configuration that has them.
 
   Args:
     task: what is planned.
@@ -221,11 +224,19 @@ def train_adapters(task: Task, layout: Layout) -> Training:
   """
   settings = {name: own.default
               for name, own in inspect.signature(finetune.finetune).parameters.items()}
+  settings |= {name: getattr(task.config, f"lora_{name}") for name in settings
+               if hasattr(task.config, f"lora_{name}")}
+  settings["steps"] = max(settings["steps"], 1)
   optimizer = distill.warmup_cosine_adamw(
       settings["learning_rate"], settings["steps"], settings["weight_decay"])
   batch_fn = experiment.lm_batch_fn(task.config, task.model, task.symmetry, remat=True)
   mesh, params = layout.mesh, layout.params
-  adapters = jax.eval_shape(lora.init_adapters, params, jax.random.key(0))
+  made = {name: getattr(task.config, f"lora_{name}") for name in ("rank", "targets")
+          if hasattr(task.config, f"lora_{name}")}
+  if "targets" in made:
+    made["targets"] = made["targets"].split(",")
+  adapters = jax.eval_shape(
+      functools.partial(lora.init_adapters, **made), params, jax.random.key(0))
   looks = 1 + math.ceil(settings["steps"] / settings["eval_every"])
   state = jax.eval_shape(functools.partial(finetune.start, optimizer, looks=looks),
                          adapters=adapters)
@@ -260,7 +271,7 @@ def _inputs(task: Task, mesh: Mesh, batch_tokens: int, length: int) -> tuple[tup
       jax.eval_shape(task.symmetry.identity, prompt))
   many = whole(size, task.num_choices)
   rows = PackedRows(stream, whole(size), whole(size, task.num_choices, task.choice_tokens), many,
-                      many)
+                    many, whole(size, len(prompt.current.lengths)))
   return (elements, rows), size
 
 

@@ -141,7 +141,7 @@ def _times(plan: Plan, scoring: Scoring) -> list[str]:
                f" The run: {duration(total)}, without compiling, loading and the host's work.")
   if plan.adapters is not None and plan.adapters.program.fits:
     own = plan.adapters
-    out.append(f"LoRA, which no recipe trains by itself: {own.steps} steps of {own.batch} rows of"
+    out.append(f"LoRA (students lora and set): {own.steps} steps of {own.batch} rows of"
                f" {plan.longest:,} tokens in {duration(own.steps * own.program.seconds)}.")
   return [*out, f"Times: {_HOW[scoring.usual.by]}."]
 

@@ -168,7 +168,19 @@ class AdapterFields(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class RunFields(_Checked):
+class FolderFields(_Checked):
+  """Where figures and rows go, too; it may differ when a run is continued."""
+
+  log_to: str | None = option(
+      None, "where figures are logged, too, as they come: tensorboard, wandb, or both with a comma"
+      " (none: nowhere)", runtime=True)
+  cache_dir: str | None = option(
+      None, "folder of rows that runs share, see `mezzanine cache` (none: each has its own)",
+      runtime=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFields(FolderFields):
   """What changes no figure; it may differ when a run is continued."""
 
   batch_tokens: int = option(3072, "tokens of a batch of prompts", at_least=1, runtime=True)
@@ -178,9 +190,3 @@ class RunFields(_Checked):
       " all that are left", runtime=True)
   fully_sharded: bool = option(
       False, "divide the model over data, too, where it does not fit otherwise", runtime=True)
-  log_to: str | None = option(
-      None, "where figures are logged, too, as they come: tensorboard, wandb, or both with a comma"
-      " (none: nowhere)", runtime=True)
-  cache_dir: str | None = option(
-      None, "folder of rows that runs share, see `mezzanine cache` (none: each has its own)",
-      runtime=True)

@@ -368,8 +368,8 @@ def standardize(student: Student, mean: Array, std: Array) -> Student:
 VALUE_STUDENTS: dict[str, Callable[..., Student]] = {"mlp_values": mlp_values}
 # What answers from features alone, and what sees the model's own answer, too.
 HEADS: dict[str, Callable[..., Student]] = {"linear": linear_head, "mlp": mlp_head}
-STUDENTS: dict[str, Callable[..., Student]] = {
-    **HEADS, "residual": residual, "attention": attention}
+ANY_FEATURES: dict[str, Callable[..., Student]] = {**HEADS, "residual": residual}
+STUDENTS: dict[str, Callable[..., Student]] = {**ANY_FEATURES, "attention": attention}
 
 
 def make_student(

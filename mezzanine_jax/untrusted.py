@@ -30,9 +30,11 @@ def find_path(name: str) -> Path | None:
   """The file or folder of a name, `~` expanded; None where there is none, or can be none.
 
   Example:
-    >>> find_path("~nobody/x"), find_path("a\\0b"), find_path("x" * 5000)
-    (None, None, None)
+    >>> find_path("~nobody/x"), find_path("a\\0b"), find_path("x" * 5000), find_path("")
+    (None, None, None, None)
   """
+  if not name:
+    return None
   try:
     path = Path(name).expanduser()
     path.stat()

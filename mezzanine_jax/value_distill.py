@@ -13,13 +13,13 @@ from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import AlignFn, Array, X
 from mezzanine_jax.config import arguments_of, option
 from mezzanine_jax.models.cnn import hidden_layer
-from mezzanine_jax.settings import SymmetryFields, TrainingFields, WorldFields
+from mezzanine_jax.settings import FolderFields, SymmetryFields, TrainingFields, WorldFields
 
 WHO = "base model"  # what the baseline is called
 
 
 @dataclasses.dataclass(frozen=True)
-class ValueFields(TrainingFields, SymmetryFields, WorldFields):
+class ValueFields(FolderFields, TrainingFields, SymmetryFields, WorldFields):
   """Fields of such a recipe."""
 
   n_train: int = option(2000, "training examples, half of them for the base model", at_least=4)

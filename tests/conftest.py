@@ -18,7 +18,6 @@ def pytest_configure(config):
   jax.config.update("jax_disable_most_optimizations", "not slow" in config.option.markexpr)
 
 
-
 @pytest.fixture(scope="session", params=KINDS)
 def tokenizer(request) -> tokenizers.Tokenizer:
   """Each kind of tokenizer, in turn."""

@@ -97,7 +97,7 @@ def logged(tmp_path_factory):
     trained = training.train_with_controls(
         students.linear_head(2), _data(), parts, config, folder)
     results = runs.finish(folder, {
-        "student": training.history_block(trained) | {"nll": 0.5, "auroc": float("nan")},
+        "student": training.history_block(trained.result) | {"nll": 0.5, "auroc": float("nan")},
         "baseline": {"gap": {"pairwise_tv": np.float32(0.125)}}, "config": {"steps": 20}})
   return config, out, results, module
 

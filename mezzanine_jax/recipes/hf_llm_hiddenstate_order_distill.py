@@ -229,6 +229,9 @@ def predictor(saved: predict.Saved) -> Callable[[Sequence[Example]], predict.Ans
 
   def answer(examples: Sequence[Example]) -> predict.Answers:
     prepared = predict.prepare(saved, lm, examples)
+    if config.embed_mode == "segments":  # the features of a run have a place for each of its own
+      places = saved.meta["feature_size"] // (lm.config.width * len(_layers(config.embed_layer)))
+      prepared = language.with_segments(prepared, places - 2)
     return predict.one_pass(config, prepared, examples, lm, lm_batch_fn, loaded)
 
   return answer

@@ -35,8 +35,8 @@ class Config(value_distill.ValueFields):
 
   world: str = option("lennard_jones", "where examples come from; one with particles")
   particles: int = option(4, "particles of a cluster", at_least=2, at_most=13)
-  temperature: float = option(
-      0.15, "of the clusters, in units of epsilon / k", at_least=1e-3, at_most=1.0)
+  heat: float = option(
+      0.15, "temperature of the clusters, in units of epsilon / k", at_least=1e-3, at_most=1.0)
   symmetry: str = option(
       "rotation,translation,particle_order",
       f"families of views, chained with commas: {', '.join(POINTS)}")

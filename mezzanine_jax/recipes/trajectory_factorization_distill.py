@@ -39,17 +39,17 @@ from mezzanine_jax.config import arguments_of, option
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.cnn import hidden_layer
 from mezzanine_jax.models.gru import STEP_STUDENTS
-from mezzanine_jax.settings import SymmetryFields, TrainingFields, WorldFields
+from mezzanine_jax.settings import FolderFields, SymmetryFields, TrainingFields, WorldFields
 from mezzanine_jax.symmetries import make_symmetry
 
 NAME = "trajectory_factorization_distill"
 WHO = "base model"  # what the baseline is called
 SYMMETRY = "factorization"
-_STUDENTS = students.STUDENTS | STEP_STUDENTS
+_STUDENTS = students.ANY_FEATURES | STEP_STUDENTS
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(TrainingFields, SymmetryFields, WorldFields):
+class Config(FolderFields, TrainingFields, SymmetryFields, WorldFields):
   """Every field of the recipe."""
 
   world: str = option(

@@ -36,7 +36,13 @@ from mezzanine_jax.allowed import DTYPES, IMAGE_POOLS
 from mezzanine_jax.config import arguments_of, option
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.cnn import IMAGE_STUDENTS, hidden_layer
-from mezzanine_jax.settings import SymmetryFields, TrainingFields, ViewFields, WorldFields
+from mezzanine_jax.settings import (
+    FolderFields,
+    SymmetryFields,
+    TrainingFields,
+    ViewFields,
+    WorldFields,
+)
 from mezzanine_jax.symmetries import IMAGES, TEXT, make_symmetry
 from mezzanine_jax.symmetries.view import View, in_words
 
@@ -44,12 +50,12 @@ NAME = "vision_view_distill"
 WHO = "base model"  # what the baseline is called
 VIEWS_PICTURE = "views.png"
 _BASES = students.HEADS | IMAGE_STUDENTS
-_STUDENTS = students.STUDENTS | IMAGE_STUDENTS
+_STUDENTS = students.ANY_FEATURES | IMAGE_STUDENTS
 _TOKENS = 4096  # of a batch that the frozen model reads at once
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(TrainingFields, ViewFields, SymmetryFields, WorldFields):
+class Config(FolderFields, TrainingFields, ViewFields, SymmetryFields, WorldFields):
   """Every field of the recipe."""
 
   world: str = option("images", "where examples come from; one with images and labels")

@@ -37,7 +37,7 @@ def load(
   n_test: int,
   seed: int = 0,
   particles: int = 4,
-  temperature: float = 0.15,
+  heat: float = 0.15,
 ) -> World:
   """Simulates clusters that are at a temperature, each for itself.
 
@@ -52,7 +52,7 @@ def load(
     n_test: test clusters, >= 1.
     seed: fixes all of them.
     particles: how many a cluster has, 2 to 13.
-    temperature: in units of epsilon / k, above 0 and at most 1; clusters come apart above 0.3.
+    heat: the temperature, in units of epsilon / k, above 0 and at most 1; clusters come apart above 0.3.
 
   Returns:
     A `World` whose examples have the field `particles`, float32[n, 3] in units of sigma, and as
@@ -73,13 +73,13 @@ def load(
     raise InputError(f"the world lennard_jones has no datasets, got {dataset!r}: leave it out")
   if not 2 <= particles <= 13:
     raise InputError(f"particles must be between 2 and 13, got {particles}")
-  if not 0 < temperature <= 1:
-    raise InputError(f"temperature must be above 0 and at most 1, got {temperature}")
+  if not 0 < heat <= 1:
+    raise InputError(f"heat must be above 0 and at most 1, got {heat}")
   parts = {}
   for number, (part, count) in enumerate((("train", n_train), ("test", n_test))):
     key = jax.random.fold_in(jax.random.key(seed), number)
     blocks = [jax.device_get(
-      _simulate(jax.random.fold_in(key, block), _dense(particles), temperature))
+      _simulate(jax.random.fold_in(key, block), _dense(particles), heat))
       for block in range(-(-count // _BLOCK))]
     positions, labels = (np.concatenate(own)[:count] for own in zip(*blocks, strict=True))
     names = (f"{part}:{i}" for i in range(count))
@@ -88,7 +88,7 @@ def load(
   notes = {
     "cluster": "cluster",
     "asked": {"train": n_train, "test": n_test}, "used": {"train": n_train, "test": n_test},
-    "particles": particles, "temperature": temperature,
+    "particles": particles, "heat": heat,
   }
   digests = {part: digest(examples) for part, examples in parts.items()}
   return World(parts["train"], parts["test"], 0, notes, digests)
@@ -143,10 +143,10 @@ def pairs(positions: Array) -> Array:
 
 
 @jax.jit
-def _simulate(key: Array, start: Array, temperature: float) -> tuple[Array, Array]:
+def _simulate(key: Array, start: Array, heat: float) -> tuple[Array, Array]:
   """float32[block, n, 3], the last states, centred, turned and in random order; their answers."""
   forces = jax.vmap(jax.grad(lambda x: -energy(x)))
-  shape, heat = (_BLOCK, *start.shape), jnp.sqrt(temperature)
+  shape, speed = (_BLOCK, *start.shape), jnp.sqrt(heat)
   start = jnp.broadcast_to(start, shape)
   keys = jax.random.split(key, 4)
   kept = jnp.exp(-_FRICTION * _STEP)
@@ -155,12 +155,12 @@ def _simulate(key: Array, start: Array, temperature: float) -> tuple[Array, Arra
     x, v, f = state
     x = x + _STEP / 2 * (v + _STEP / 2 * f)
     noise = jax.random.normal(key, shape)
-    v = kept * (v + _STEP / 2 * f) + jnp.sqrt(1 - kept**2) * heat * noise
+    v = kept * (v + _STEP / 2 * f) + jnp.sqrt(1 - kept**2) * speed * noise
     x = x + _STEP / 2 * v
     f = forces(x)
     return (x, v + _STEP / 2 * f, f), None
 
-  state = (start, heat * jax.random.normal(keys[0], shape), forces(start))
+  state = (start, speed * jax.random.normal(keys[0], shape), forces(start))
   x = jax.lax.scan(step, state, jax.random.split(keys[1], _STEPS))[0][0]
   x = x - x.mean(1, keepdims=True)
   turns = Rotation.from_quat(jax.random.normal(keys[2], (_BLOCK, 4))).as_matrix()

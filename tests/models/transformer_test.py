@@ -240,7 +240,7 @@ def test_unembed_by_hand(params):
 
 
 @pytest.mark.parametrize("change, message", [
-    (dict(num_heads=0), "num_heads must be an integer >= 1, got 0"),
+    (dict(num_heads=0), "num_heads must be an integer >= 1 and <= 2147483647, got 0"),
     (dict(num_heads=3), "multiple of num_kv_heads, got 3 and 2"),
     (dict(norm="batch"), "norm must be"),
     (dict(positions="alibi"), "positions must be"),

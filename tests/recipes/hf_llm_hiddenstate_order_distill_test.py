@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import pathlib
 
 import again
 import jax
@@ -229,16 +230,27 @@ def test_a_set_without_training_is_the_models_own_reading(config, tmp_path):
 
 def test_attention_over_sentences_as_the_student(config, tmp_path):
   own = dataclasses.replace(config, student="attention", embed_mode="segments", embed_layer="1,-1",
-                            consistency_weight=0.5, temperature=2.0, student_views="canonical")
+                            consistency_weight=0.5, temperature=2.0)
   results = recipe.run(own, tmp_path / "out")
   assert results["student"]["fidelity"] < 3
-  again.check_same(tmp_path / "out", predict.predict(
-      tmp_path / "out", again.write_test_part(own, tmp_path / "new.jsonl")))
+  part = again.write_test_part(own, tmp_path / "new.jsonl")
+  made = predict.predict(tmp_path / "out", part)
+  again.check_same(tmp_path / "out", made)
+  # Texts of other lengths have fewer sentences, or more.
+  row = json.loads(pathlib.Path(part).read_text().splitlines()[0])
+  short, long = ({**row, "passage": "The elm is tall. " * n} for n in (1, 40))
+  (tmp_path / "short.jsonl").write_text(json.dumps(short))
+  assert predict.predict(tmp_path / "out", str(tmp_path / "short.jsonl")).answers.student.shape == (
+      1, 2)
+  (tmp_path / "long.jsonl").write_text(json.dumps(long))
+  with pytest.raises(InputError, match="segments with its question, more than the"):
+    predict.predict(tmp_path / "out", str(tmp_path / "long.jsonl"))
 
 
 @pytest.mark.parametrize(("fields", "says"), [
     ({"student": "attention"}, "needs the states of the prompt's segments, got embed_mode 'last'"),
     ({"student": "lora", "lora_targets": "q,w"}, "there is no matrix 'w' to adapt"),
+    ({"student": "lora", "temperature": 2.0}, "by KL to the teacher alone, got temperature 2.0"),
     ({"student": "set", "symmetry": "segment_order,demonstration_order"}, "only the symmetry"),
 ])
 def test_students_that_cannot_be_are_refused_before_anything_is_written(

@@ -136,7 +136,8 @@ def test_preset_by_the_folders_name(tmp_path, name):
   preset = PRESETS["ag_news"]
   assert [e.label for e in sorted(world.train)] == values
   assert [e.label for e in sorted(world.test)] == values
-  assert world[-3:] == (preset.template, preset.choices, preset.label_names)
+  assert (world.template, world.choices, world.label_names) == (
+      preset.template, preset.choices, preset.label_names)
   assert world.notes["label_names"] == ["World", "Sports", "Business", "Sci/Tech"]
   write(tmp_path / name / "test.jsonl", records(values, 50))
   assert load(tmp_path / name, preset="").label_names == ("0", "1", "2", "3")

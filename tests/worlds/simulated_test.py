@@ -37,8 +37,8 @@ def test_forces_are_slopes_of_the_energy():
 
 @pytest.mark.slow
 def test_clusters_are_dense_centred_and_at_their_temperature():
-  made = lennard_jones.load(n_train=250, n_test=3, particles=3, temperature=0.1)
-  again = lennard_jones.load(n_train=5, n_test=3, particles=3, temperature=0.1)
+  made = lennard_jones.load(n_train=250, n_test=3, particles=3, heat=0.1)
+  again = lennard_jones.load(n_train=5, n_test=3, particles=3, heat=0.1)
   assert again.digests["train"] == world.digest(made.train[:5]) and not made.num_labels
   x = np.stack([e.x["particles"] for e in made.train])
   np.testing.assert_allclose(x.mean(1), 0, atol=1e-5)
@@ -52,7 +52,7 @@ def test_clusters_are_dense_centred_and_at_their_temperature():
 
 @pytest.mark.parametrize("settings, message", [
     (dict(particles=1), "particles must be between 2 and 13, got 1"),
-    (dict(temperature=0.0), "temperature must be above 0 and at most 1, got 0.0"),
+    (dict(heat=0.0), "heat must be above 0 and at most 1, got 0.0"),
     (dict(n_test=0), "n_test must be a whole number >= 1"),
 ])
 def test_what_is_no_cluster_is_refused(settings, message):
