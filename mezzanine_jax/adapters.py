@@ -75,8 +75,8 @@ def check(config: Any, lm: LanguageModel) -> None:
                      f" segment_order asks for, got {config.symmetry!r}: use lora")
   for field, usual in (("temperature", 1), ("consistency_weight", 0), ("hard_label_weight", 0)):
     if (value := getattr(config, field)) != usual:
-      raise InputError(f"adapters are trained by KL to the teacher alone, got {field} {value}: leave"
-                       f" it at {usual}, or choose a head")
+      raise InputError(f"adapters are trained by KL to the teacher alone, got {field} {value}:"
+                       f" leave it at {usual}, or choose a head")
   made = settings(config)
   jax.eval_shape(lambda params: lora.init_adapters(
       params, jax.random.key(0), rank=made["rank"], targets=made["targets"]), lm.params)

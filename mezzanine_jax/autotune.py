@@ -191,7 +191,9 @@ def _check_folder(out: pathlib.Path, record: Mapping[str, Any]) -> None:
   found = _json(out / TUNE)
   if found is None:  # it is made of the runs, and can be made again
     return
-  before, now = ({"recipe": r.get("recipe"), **(r.get("fixed") if isinstance(r.get("fixed"), dict) else {})} for r in (found, record))
+  before, now = (
+      {"recipe": r.get("recipe"), **(r["fixed"] if isinstance(r.get("fixed"), dict) else {})}
+      for r in (found, record))
   for field in dict.fromkeys([*now, *before]):
     if before.get(field) != now.get(field):
       raise InputError(

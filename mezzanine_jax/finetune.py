@@ -282,7 +282,8 @@ def _look(
   merged = jax.jit(lora.merge)(params, state.adapters, alpha)
   part = language.only_rows(plan, valid.row, batch_tokens, max_shapes=1)
   log_probs = engine.outputs(
-      score_fn, language.ready(merged), lambda batch: language.batch_inputs(part, batch), part.batches)
+      score_fn, language.ready(merged), lambda batch: language.batch_inputs(part, batch),
+      part.batches)
   order = np.argsort(valid.row)  # that of the part's rows
   to_teacher = kl(jnp.asarray(valid.teacher_log_probs[order]), log_probs)
   total = float(valid.weight[order] @ np.asarray(to_teacher, np.float64))

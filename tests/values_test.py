@@ -115,7 +115,8 @@ def test_the_best_constant_is_the_mean():
 
 @pytest.mark.parametrize("changes, settings, message", [
     ({}, {"target": "numbers"}, "target must be one of beliefs, values, got 'numbers'"),
-    ({}, {"target": "values", "hard_label_weight": 0.5}, "hard_label_weight and temperature need choices"),
+    ({}, {"target": "values", "hard_label_weight": 0.5},
+     "hard_label_weight and temperature need choices"),
     ({"teacher_log_probs": np.full((40, 3), np.inf)}, {"target": "values"},
      "the teacher's values hold NaN or infinity"),
 ])

@@ -112,6 +112,9 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   layers = _layers(config.embed_layer)
   if config.student in adapters.NAMES:
     adapters.check(config, lm)
+  if config.embed_mode == "segments" and "paraphrase" in config.symmetry:
+    raise InputError("embed_mode 'segments' is for prompts in one wording, got the symmetry"
+                     f" {config.symmetry!r}: leave out paraphrase, or pool in another way")
   if config.student == "attention" and config.embed_mode != "segments":
     raise InputError("the student 'attention' needs the states of the prompt's segments, got"
                      f" embed_mode {config.embed_mode!r}: give embed_mode 'segments'")

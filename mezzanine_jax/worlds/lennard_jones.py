@@ -52,7 +52,8 @@ def load(
     n_test: test clusters, >= 1.
     seed: fixes all of them.
     particles: how many a cluster has, 2 to 13.
-    heat: the temperature, in units of epsilon / k, above 0 and at most 1; clusters come apart above 0.3.
+    heat: the temperature, in units of epsilon / k, above 0 and at most 1; clusters come apart
+      above 0.3.
 
   Returns:
     A `World` whose examples have the field `particles`, float32[n, 3] in units of sigma, and as
