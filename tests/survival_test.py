@@ -138,6 +138,7 @@ def _survives(run, whole, points):
   _check_redone(run, whole, len(points))
 
 
+@pytest.mark.slow
 def test_killed_while_scoring_and_while_training(make_run, whole):
   reference, counts = whole
   points = [{"phase": phase, "event": counts[phase] // 2, "delay": 0, "signal": "SIGKILL"}

@@ -198,8 +198,8 @@ def test_its_predictions_again(finished, config, tmp_path):
       out, predict.predict(out, again.write_test_part(config, tmp_path / "new.jsonl")))
 
 
-@pytest.mark.parametrize("student", [
-    "set", pytest.param("lora", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("student", ["set", "lora"])
 def test_the_language_model_itself_as_the_student(config, tmp_path, student):
   own = dataclasses.replace(
       config, student=student, lora_rank=2, lora_steps=6, lora_eval_every=3, lora_batch_tokens=256,
