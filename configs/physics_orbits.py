@@ -2,8 +2,8 @@
 
     mezzanine run --config configs/physics_orbits.py --out out/physics_orbits
 
-2,000 + 300 clusters of 4 particles, 23,100 rows: 42 s of one CPU core's time (AMD EPYC),
-358 s by the clock beside other work on two cores. Errors are root mean squares against what
+2,000 + 300 clusters of 4 particles, 23,100 rows: 54 s on two CPU cores (AMD EPYC)
+beside other work. Errors are root mean squares against what
 is exact: energies spread by .43 epsilon, a force's coordinates by 2.7 epsilon / sigma.
 
                 energy        forces        gap            fidelity
