@@ -226,7 +226,8 @@ def adapt(
       table.parts, folder)
   return row(table, baseline, f"{name}, {own.lora_steps} steps", [
       _beliefs(table, learned.log_probs)], time.monotonic() - started) | learned.block | {
-          "passages": len(table.parts[0]), **adapters.settings(own)}
+          "passages": len(table.parts[0]),
+          **adapters.settings(own, table.asked.lm.config.num_layers)}
 
 
 def _first_views(data: distill_data.DistillData, views: int) -> distill_data.DistillData:

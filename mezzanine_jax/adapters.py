@@ -1,13 +1,15 @@
 """Students that are the language model itself with low-rank adapters: learned, scored, kept.
 
-`lora` reads a view as it stands. `set` reads the evidence as a set: its sentences do not see each
-other, and all have the middle positions (see `prompts.apart`), so that its answer cannot depend on
-their order; the adapters make up for what it does not see. Without training (`lora_steps` 0) it
-is the model's own reading of the set.
+`lora` reads a view as it stands. `set` reads the evidence as a set, so that its answer cannot
+depend on the order: it sorts the sentences first (see `prompts.sort_evidence`), and in some layers
+they do not see each other and all have the middle positions (see `prompts.apart`). These are the
+middle third of the model unless `set_layers` says otherwise: there most of the order's influence
+arises, and the layers below have read every sentence with others around it. Adapters make up for
+what it then does not see; with `lora_steps` 0 it is the model's own reading of the set.
 """
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -28,7 +30,7 @@ from mezzanine_jax import (
     training,
 )
 from mezzanine_jax import store as store_lib
-from mezzanine_jax.base import Params
+from mezzanine_jax.base import Params, Symmetry
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.load import LanguageModel
 
@@ -53,14 +55,56 @@ class Learned(NamedTuple):
   block: dict[str, Any]
 
 
-def settings(config: Any) -> dict[str, Any]:
+def settings(config: Any, num_layers: int) -> dict[str, Any]:
   """What makes the model with adapters again, beside the adapters: for the student's meta.
 
   Args:
     config: has the fields of `settings.AdapterFields`.
+    num_layers: of the model.
   """
+  layers = set_layers(config, num_layers)
   return {"rank": config.lora_rank, "alpha": config.lora_alpha,
-          "targets": sorted({name.strip() for name in config.lora_targets.split(",")})}
+          "targets": sorted({name.strip() for name in config.lora_targets.split(",")}),
+          "set_layers": layers and list(layers)}
+
+
+def set_layers(config: Any, num_layers: int) -> tuple[int, int] | None:
+  """The blocks in which the student `set` reads the evidence as a set: (first, behind the last).
+
+  Args:
+    config: has `student` and `set_layers`.
+    num_layers: of the model.
+
+  Returns:
+    None for other students.
+
+  Raises:
+    InputError: for layers that the model does not have.
+  """
+  if config.student != "set":
+    return None
+  if config.set_layers is None:
+    return num_layers // 3, max(num_layers * 2 // 3, 1)
+  first, _, last = config.set_layers.partition(":")
+  if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) <= num_layers):
+    raise InputError("set_layers must be two layers such as 10:20, from the first up to but not"
+                     f" with the last, within 0:{num_layers}, got {config.set_layers!r}")
+  return int(first), int(last)
+
+
+def scorer(
+    config: Any, lm: LanguageModel, symmetry: Symmetry, remat: bool = False
+) -> Callable[..., scoring.Answers]:
+  """The function of a batch of rows: the answers, by the student's way of reading.
+
+  Args:
+    config: has a `choice_norm`, and the fields of `settings.AdapterFields`.
+    lm: the model.
+    symmetry: the family of views.
+    remat: see `scoring.rows_scorer`.
+  """
+  return scoring.answers_only(experiment.lm_batch_fn(
+      config, lm, symmetry, remat=remat, set_layers=set_layers(config, lm.config.num_layers)))
 
 
 def check(config: Any, lm: LanguageModel) -> None:
@@ -73,11 +117,14 @@ def check(config: Any, lm: LanguageModel) -> None:
   if config.student == "set" and families != {"segment_order"}:
     raise InputError("the student 'set' reads the evidence as a set, which only the symmetry"
                      f" segment_order asks for, got {config.symmetry!r}: use lora")
+  if config.student == "set" and (config.keep_first or config.keep_last):
+    raise InputError("the student 'set' reads all of the evidence as a set, but keep_first or"
+                     " keep_last leave some of it in place: use lora")
   for field, usual in (("temperature", 1), ("consistency_weight", 0), ("hard_label_weight", 0)):
     if (value := getattr(config, field)) != usual:
       raise InputError(f"adapters are trained by KL to the teacher alone, got {field} {value}:"
                        f" leave it at {usual}, or choose a head")
-  made = settings(config)
+  made = settings(config, lm.config.num_layers)
   jax.eval_shape(lambda params: lora.init_adapters(
       params, jax.random.key(0), rank=made["rank"], targets=made["targets"]), lm.params)
 
@@ -107,7 +154,7 @@ def learn(
     InputError: a setting out of range, no training example that can move, or a loss that is not
       finite.
   """
-  lm, made = asked.lm, settings(config)
+  lm, made = asked.lm, settings(config, asked.lm.config.num_layers)
   if config.student == "set" and not all(t.exact for t in asked.prepared.tokenized):
     raise InputError("the student 'set' needs sentences that tokenize alone as they do in the whole"
                      " text, which this tokenizer does not give for all examples: use lora")
@@ -127,12 +174,12 @@ def learn(
     teacher_log_probs = teacher_log_probs.copy()
     teacher_log_probs[train] = teacher_log_probs[train[order]]
   is_set = config.student == "set"
-  read = language.apart(plan, asked.symmetry) if is_set else plan
+  layers = set_layers(config, lm.config.num_layers)
+  read = language.apart(plan, asked.symmetry, layers) if is_set else plan
   views = "canonical" if is_set else config.student_views
   start = lora.init_adapters(lm.params, keys[0], rank=made["rank"], targets=made["targets"])
   found = finetune.Finetuned(start, 0, (), "no training")
-  batch_fn = scoring.answers_only(
-      experiment.lm_batch_fn(config, lm, asked.symmetry, remat=True))
+  batch_fn = scorer(config, lm, asked.symmetry, remat=True)
   with preemption.deferred() as terminated, progress.bar(title, config.lora_steps) as advance:
     found = found if not config.lora_steps else finetune.finetune(
         read, batch_fn, lm.params, start,
@@ -170,7 +217,7 @@ def _score(
   """`log_probs` with some rows by the model with adapters; kept, so that a stop loses none."""
   rows = np.unique(rows[rows >= 0])
   part = language.only_rows(plan, rows, config.batch_tokens, config.max_shapes)
-  batch_fn = scoring.answers_only(experiment.lm_batch_fn(config, asked.lm, asked.symmetry))
+  batch_fn = scorer(config, asked.lm, asked.symmetry)
   merged = jax.jit(lora.merge)(asked.lm.params, found.adapters, config.lora_alpha)
   fingerprint = store_lib.fingerprint({
       "scorer": language.SCORER_VERSION, "model": asked.lm.digest, "rows": language.digest(part),
@@ -205,6 +252,9 @@ def load(params: Params, meta: Mapping[str, Any]) -> predict.Loaded:
   made = meta["settings"]
   good = isinstance(made, dict) and isinstance(made.get("alpha"), float)
   good = good and isinstance(params, dict) and made.get("targets") == sorted(params)
+  layers = made.get("set_layers") if good else None
+  good = good and (isinstance(layers, list) and list(map(type, layers)) == [int, int]
+                   if meta["name"] == "set" else layers is None)
   if not good or any(own["a"].shape[-1] != made.get("rank") for own in params.values()):
     raise InputError("the student's adapters are not what its student.json says: the folder is"
                      " damaged; train it again")
@@ -214,4 +264,4 @@ def load(params: Params, meta: Mapping[str, Any]) -> predict.Loaded:
     return inputs["log_probs"]
 
   return predict.Loaded({}, apply, lambda model: lora.merge(model, params, made["alpha"]),
-                        apart=meta["name"] == "set")
+                        apart=tuple(layers) if layers else None)

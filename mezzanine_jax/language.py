@@ -56,7 +56,8 @@ class Plan(NamedTuple):
     lengths: int[R], tokens of each row.
     shared: int[R], how many first tokens a row has in common with the row before it.
     batches: see `engine.plan_batches`.
-    apart: whether the rows are read as sets, see the function of that name.
+    apart: the layers that read the rows as sets, see the function of that name; None for rows that
+      are read as they stand.
   """
 
   xs: prompts.Prompt
@@ -67,7 +68,7 @@ class Plan(NamedTuple):
   lengths: np.ndarray
   shared: np.ndarray
   batches: list[engine.Batch]
-  apart: bool = False
+  apart: tuple[int, int] | None = None
 
 
 def prepare(
@@ -217,20 +218,23 @@ def with_segments(prepared: Prepared, count: int) -> Prepared:
       tokenized=[first._replace(prompt=first.prompt._replace(**padded)), *others])
 
 
-def apart(plan: Plan, symmetry: Symmetry) -> Plan:
+def apart(plan: Plan, symmetry: Symmetry, layers: tuple[int, int]) -> Plan:
   """The same rows, of which each is read as a set of its evidence, see `prompts.apart`.
 
-  Views of one example then say the same, whatever their order. They share no tokens, so that rows
-  have to be batched anew by `only_rows`, unless none were shared before.
+  The evidence is sorted first, see `prompts.sort_evidence`, so that views of one example say the
+  same, whatever their order and whichever layers read them as a set. They share no tokens, so that
+  rows have to be batched anew by `only_rows`, unless none were shared before.
 
   Args:
     plan: the rows.
     symmetry: the family of their views.
+    layers: those of the model that read them as sets, see `Transformer.set_layers`; the function
+      that scores the rows has to be made with them.
   """
   batches = [] if plan.shared.any() else plan.batches
   return plan._replace(
       texts_of=_texts_of(symmetry, plan.xs, plan.rows, plan.source, apart=True),
-      shared=np.zeros_like(plan.shared), batches=batches, apart=True)
+      shared=np.zeros_like(plan.shared), batches=batches, apart=layers)
 
 
 def only_rows(plan: Plan, which: np.ndarray, batch_tokens: int, max_shapes: int) -> Plan:
@@ -356,7 +360,7 @@ def digest(plan: Plan) -> str:
   """SHA-256 over the tokens, the views and the order of the rows: what each row stands for."""
   rows = (plan.source, plan.rows.elements, plan.rows.canonical_row, plan.rows.row)
   own = engine.digest((plan.xs, rows, plan.views.log_weights, plan.views.orbit_size))
-  return f"{own} apart" if plan.apart else own
+  return f"{own} apart {plan.apart}" if plan.apart else own
 
 
 def cost(plan: Plan) -> dict[str, int]:
@@ -387,6 +391,7 @@ def _texts_of(
   def read(elements, xs):
     def one(element, x):
       x = prompts.current(symmetry.act(element, x))
+      x = prompts.sort_evidence(x) if apart else x
       return packing.Texts(*prompts.pack(x), x.choices, x.choice_lengths, x.choice_chars,
                            jnp.cumsum(jnp.asarray(x.lengths)),
                            *(prompts.apart(x) if apart else (None, None)))

@@ -101,6 +101,39 @@ def pack(prompt: Prompt | Wordings) -> tuple[Array, Array]:
   return jnp.where(inside, tokens, 0).astype(jnp.int32), ends[-1].astype(jnp.int32)
 
 
+def sort_evidence(prompt: Prompt | Wordings) -> Prompt | Wordings:
+  """The prompt with its segments of evidence in an order that their own tokens fix.
+
+  All orders of the same evidence become one, as long as no two of its segments have the same hash
+  (of 32 bits): a canonical form, as in Kaba et al., Equivariance with Learned Canonicalization
+  Functions (2023), by which any predictor becomes invariant.
+
+  Args:
+    prompt: one prompt (no batch axis), acted upon or not.
+
+  Example:
+    >>> prompt = make_prompt([[5], [6, 7], [8], [9]], [0, 1, 1, 0], [[1], [2]], [2, 3])
+    >>> other = prompt._replace(starts=prompt.starts[[0, 2, 1, 3]],
+    ...                         lengths=prompt.lengths[[0, 2, 1, 3]])
+    >>> pack(sort_evidence(prompt))[0].tolist() == pack(sort_evidence(other))[0].tolist()
+    True
+  """
+  own = current(prompt)
+  starts, lengths, tokens = map(jnp.asarray, (own.starts, own.lengths, own.tokens))
+  is_unit = (jnp.asarray(own.group) == EVIDENCE) & (lengths > 0)
+  place_SxT = jnp.arange(tokens.shape[0]) - starts[:, None]
+  inside_SxT = (place_SxT >= 0) & (place_SxT < lengths[:, None])
+  # A polynomial in an odd number modulo 2^32: what comes first weighs otherwise than what follows.
+  powers = jnp.cumprod(jnp.full(tokens.shape[0], 2654435761, jnp.uint32))
+  terms = (tokens.astype(jnp.uint32) + 1) * powers[place_SxT]
+  hashes = jnp.where(inside_SxT, terms, 0).sum(1, dtype=jnp.uint32)
+  place = jnp.arange(len(starts))
+  slots = jnp.lexsort((place, ~is_unit))
+  source = jnp.zeros_like(place).at[slots].set(
+      jnp.lexsort((jnp.where(is_unit, hashes, place.astype(jnp.uint32)), ~is_unit)))
+  return with_current(prompt, own._replace(starts=starts[source], lengths=lengths[source]))
+
+
 def apart(prompt: Prompt | Wordings) -> tuple[Array, Array]:
   """How a prompt is read as a set: the units of its packed tokens, and their positions.
 

@@ -47,6 +47,24 @@ def test_a_unit_read_apart_keeps_its_positions_in_every_order():
     assert own[0] == first + (last + 1 - first - len(own)) // 2
 
 
+def test_sorted_evidence_is_one_text_for_all_orders():
+  rng = np.random.default_rng(3)
+  prompt = random_prompt(rng, sentences=5, pad=3)
+  read = jax.jit(lambda order: prompts.sort_evidence(segment_order().act(order, prompt)))
+  found = []
+  for _ in range(8):
+    order = np.concatenate([[0], 1 + rng.permutation(5), [6]])
+    own = jax.tree.map(np.asarray, read(order))
+    assert sorted(zip(own.starts, own.lengths, strict=True)) == sorted(
+        zip(prompt.starts, prompt.lengths, strict=True))
+    assert (own.starts[0], own.starts[6]) == (prompt.starts[0], prompt.starts[6])
+    found.append(tuple(np.asarray(prompts.pack(own)[0])))
+  assert len(set(found)) == 1
+  others = [random_prompt(np.random.default_rng(n), sentences=5) for n in range(20)]
+  orders = {tuple(np.argsort(np.asarray(prompts.sort_evidence(p).starts))) for p in others}
+  assert len(orders) > 10  # the texts fix the order, not the places
+
+
 def test_stack_pads_and_keeps_every_prompt():
   rng = np.random.default_rng(0)
   many = [random_prompt(rng, sentences=n) for n in (0, 1, 4)]

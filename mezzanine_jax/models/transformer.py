@@ -162,6 +162,14 @@ class _Norm(nn.Module):
     return x
 
 
+def _rotary(config: TransformerConfig, positions: Array | None) -> tuple[Array, Array] | None:
+  """Cosines and sines of the rotations at some positions: float32[T, 1, pairs] each."""
+  if positions is None or config.positions != "rotary":
+    return None
+  angles = positions[:, None, None].astype(jnp.float32) * jnp.array(config.rope_frequencies)
+  return jnp.cos(angles) * config.rope_scale, jnp.sin(angles) * config.rope_scale
+
+
 def _rotate(x: Array, cos: Array, sin: Array) -> Array:
   """Rotates the pairs (i, i + head_dim / 2) of x[T, heads, head_dim] by cos/sin[T, 1, pairs]."""
   a, b = jnp.split(x, 2, axis=-1)
@@ -175,9 +183,16 @@ class _Block(nn.Module):
   dtype: DTypeLike
 
   @nn.compact
-  def __call__(self, carry, slot: Array, stream: Stream, rotary: tuple[Array, Array] | None):
+  def __call__(self, carry, slot: Array, is_set: Array, stream: Stream, rotary):
     hidden, kept = carry
     c = self.config
+    if stream.units is not None:
+      stream = stream._replace(
+          units=jnp.where(is_set, stream.units, 0),
+          positions=jnp.where(is_set, stream.set_positions, stream.positions))
+      rotary = jax.tree.map(lambda own, as_set: jnp.where(is_set, as_set, own), *rotary)
+    else:
+      rotary, _ = rotary
     attn_norm = _Norm(c.norm, c.norm_eps, name="attn_norm")
     mlp_norm = _Norm(c.norm, c.norm_eps, name="mlp_norm")
     if c.norm_place == "before":
@@ -235,6 +250,8 @@ class Transformer(nn.Module):
     config: the architecture.
     dtype: float32 (exact products) or bfloat16 (matmul inputs; sums, norms, softmax and the
       residual stream stay float32).
+    set_layers: (first, last), the blocks from first up to but not with last read a stream's `units`
+      as a set, in `set_positions`; the others read the text as it stands. None: all.
     remat: whether a backward pass keeps only the products of each block, and computes the rest
       of it again: for training, where memory would not do.
 
@@ -253,6 +270,7 @@ class Transformer(nn.Module):
   config: TransformerConfig
   dtype: DTypeLike = jnp.float32
   remat: bool = False
+  set_layers: tuple[int, int] | None = None
 
   @nn.compact
   def __call__(self, stream: Stream, layers: tuple[int, ...] = (-1,)) -> tuple[Array, ...]:
@@ -268,6 +286,10 @@ class Transformer(nn.Module):
     """
     c = self.config
     wanted = layer_indices(c, layers)
+    first, last = self.set_layers or (0, c.num_layers)
+    is_set = [stream.units is not None and first <= i < last for i in range(c.num_layers)]
+    if not any(is_set):
+      stream = stream._replace(units=None, set_positions=None)
     table = self.param("embed", _INIT, (c.vocab_size, c.width))
     if not c.tied_embeddings:  # made here, used by `unembed`
       self.param("unembed", _INIT, (c.vocab_size, c.width))
@@ -276,14 +298,10 @@ class Transformer(nn.Module):
       hidden = jnp.where(stream.positions[:, None], patches, table[0].astype(jnp.float32))
     else:
       hidden = jnp.take(table, stream.tokens, axis=0, mode="clip").astype(jnp.float32)
-    rotary = None
     if c.positions == "learned":
       places = self.param("positions", _INIT, (c.position_offset + c.max_positions, c.width))
-      at = c.position_offset + stream.positions
+      at = c.position_offset + (stream.set_positions if is_set[0] else stream.positions)
       hidden = hidden + jnp.take(places, at, axis=0, mode="clip").astype(jnp.float32)
-    else:
-      angles = stream.positions[:, None, None].astype(jnp.float32) * jnp.array(c.rope_frequencies)
-      rotary = (jnp.cos(angles) * c.rope_scale, jnp.sin(angles) * c.rope_scale)
     if c.token_types:
       types = self.param("token_types", _INIT, (c.token_types, c.width))
       hidden = hidden + types[0].astype(jnp.float32)
@@ -291,6 +309,7 @@ class Transformer(nn.Module):
       hidden = _Norm(c.norm, c.norm_eps, name="embed_norm")(hidden)
     embedded = hidden
 
+    rotary = (_rotary(c, stream.positions), _rotary(c, stream.set_positions))
     inner = sorted({i for i in wanted if 0 < i < c.num_layers})
     slots = [inner.index(i) if i in inner else len(inner) for i in range(1, c.num_layers + 1)]
     kept = jnp.zeros((len(inner), *hidden.shape)) if inner else None
@@ -299,9 +318,9 @@ class Transformer(nn.Module):
       saved = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
       block = nn.remat(block, policy=saved, prevent_cse=False)  # a scan needs no barrier
     blocks = nn.scan(block, variable_axes={"params": 0}, split_rngs={"params": True},
-                     in_axes=(0, nn.broadcast, nn.broadcast), length=c.num_layers)
+                     in_axes=(0, 0, nn.broadcast, nn.broadcast), length=c.num_layers)
     (hidden, kept), _ = blocks(c, self.dtype, name="layers")(
-        (hidden, kept), jnp.array(slots), stream, rotary)
+        (hidden, kept), jnp.array(slots), jnp.array(is_set), stream, rotary)
     known = {i: kept[n] for n, i in enumerate(inner)}
     known[0] = embedded
     if c.norm_place == "before":

@@ -206,8 +206,9 @@ def _adapters(
   learn = functools.partial(
       adapters.learn, config, asked, plan, rows.log_probs, rows.teacher_log_probs, parts, folder)
   student = learn()
-  checkpoints.save_student(folder.path / runs.STUDENT, student.found.adapters,
-                           meta | {"settings": adapters.settings(config)})
+  made = adapters.settings(config, asked.lm.config.num_layers)
+  checkpoints.save_student(
+      folder.path / runs.STUDENT, student.found.adapters, meta | {"settings": made})
   constant = data_lib.mean_teacher(data_lib.select(rows, np.concatenate(parts)))
   models = {"student": student.log_probs,
             "constant": np.broadcast_to(constant, rows.log_probs.shape)}
@@ -225,10 +226,10 @@ def predictor(saved: predict.Saved) -> Callable[[Sequence[Example]], predict.Ans
   Raises:
     InputError: if the language model or the student cannot be used.
   """
-  load = adapters.load if saved.meta["name"] in adapters.NAMES else predict.load_head
-  loaded = load(saved.params, saved.meta)
   config, lm = saved.config, predict.load_same_lm(saved)
-  lm_batch_fn = batch_fn(config, lm, still())
+  is_adapted = saved.meta["name"] in adapters.NAMES
+  loaded = (adapters.load if is_adapted else predict.load_head)(saved.params, saved.meta)
+  lm_batch_fn = (adapters.scorer if is_adapted else batch_fn)(config, lm, still())
 
   def answer(examples: Sequence[Example]) -> predict.Answers:
     prepared = predict.prepare(saved, lm, examples)

@@ -99,6 +99,37 @@ def test_attention_in_blocks_is_attention(length, continued, window):
   assert length == 1 or np.abs(expected).max() > 0.5
 
 
+SET = one_row(np.arange(6), np.arange(6))._replace(
+    units=np.array([[0, 1, 1, 2, 2, 0]], np.int32), set_positions=np.array([0, 2, 3, 2, 3, 5]))
+
+
+def _read(params, stream, set_layers):
+  model = Transformer(CONFIG, set_layers=set_layers)
+  return model.apply({"params": params}, jax.tree.map(jnp.asarray, stream))[0]
+
+
+@pytest.mark.parametrize(("set_layers", "sees"), [
+    ((0, 0), {0, 1, 2, 3, 4}), ((0, 3), {0, 3, 4}), (None, {0, 3, 4}), ((1, 3), {0, 1, 2, 3, 4})])
+def test_units_do_not_see_each_other_in_the_layers_of_the_set(params, set_layers, sees):
+  def state(table):  # of the second unit's last token
+    return _read(params | {"embed": table}, SET, set_layers)[4].sum()
+
+  reach = np.abs(jax.jacobian(state)(params["embed"])).max(-1)
+  assert set(np.flatnonzero(reach).tolist()) == sees
+
+
+def test_only_the_layers_of_the_set_forget_the_order(params):
+  other = SET._replace(  # the units change places
+      tokens=np.array([0, 3, 4, 1, 2, 5]), units=np.array([[0, 2, 2, 1, 1, 0]], np.int32))
+  last = {layers: [_read(params, own, layers)[5] for own in (SET, other)]
+          for layers in ((0, 0), (0, 3), (1, 3))}
+  np.testing.assert_allclose(*last[0, 3], atol=1e-5)
+  assert np.abs(last[0, 0][0] - last[0, 0][1]).max() > 1e-2
+  assert np.abs(last[1, 3][0] - last[1, 3][1]).max() > 1e-2
+  plain = _read(params, one_row(SET.tokens, SET.positions), None)
+  np.testing.assert_array_equal(last[0, 0][0], plain[5])
+
+
 def test_a_token_depends_on_what_it_may_see_and_on_nothing_else(params):
   stream = STREAM._replace(tokens=np.arange(11))  # all different: a row of the table is a token
 

@@ -222,10 +222,14 @@ def test_the_language_model_itself_as_the_student(config, tmp_path, student):
 
 
 def test_a_set_without_training_is_the_models_own_reading(config, tmp_path):
-  own = dataclasses.replace(config, student="set", lora_steps=0)
-  block = recipe.run(own, tmp_path / "out")["student"]
-  assert block["chosen_by"] == "no training" and block["history"] == []
-  assert block["order_blind"]["max_tv"] < 1e-5 and 0 <= block["fidelity"] < 10
+  found = {}
+  for layers in ("0:0", "0:2", None):
+    own = dataclasses.replace(config, student="set", lora_steps=0, set_layers=layers)
+    block = recipe.run(own, tmp_path / str(layers).replace(":", "_"))["student"]
+    assert block["chosen_by"] == "no training" and block["history"] == []
+    assert block["order_blind"]["max_tv"] < 1e-5 and 0 <= block["fidelity"] < 10
+    found[layers] = block["fidelity"]
+  assert len(set(found.values())) == 3  # three readings of the same rows
 
 
 def test_attention_over_sentences_as_the_student(config, tmp_path):
@@ -252,6 +256,9 @@ def test_attention_over_sentences_as_the_student(config, tmp_path):
     ({"student": "lora", "lora_targets": "q,w"}, "there is no matrix 'w' to adapt"),
     ({"student": "lora", "temperature": 2.0}, "by KL to the teacher alone, got temperature 2.0"),
     ({"student": "set", "symmetry": "segment_order,demonstration_order"}, "only the symmetry"),
+    ({"student": "set", "keep_first": 1}, "but keep_first or keep_last leave some of it in place"),
+    ({"student": "set", "set_layers": "1:3"}, "within 0:2, got '1:3'"),
+    ({"student": "set", "set_layers": "1"}, "two layers such as 10:20"),
 ])
 def test_students_that_cannot_be_are_refused_before_anything_is_written(
     config, tmp_path, fields, says):
