@@ -103,8 +103,8 @@ def scorer(
     symmetry: the family of views.
     remat: see `scoring.rows_scorer`.
   """
-  return scoring.answers_only(experiment.lm_batch_fn(
-      config, lm, symmetry, remat=remat, set_layers=set_layers(config, lm.config.num_layers)))
+  return experiment.lm_answers(
+      config, lm, symmetry, remat=remat, set_layers=set_layers(config, lm.config.num_layers))
 
 
 def check(config: Any, lm: LanguageModel) -> None:
@@ -136,8 +136,9 @@ def learn(
 ) -> Learned:
   """Trains adapters on the views of the training examples, and scores those of the test examples.
 
-  Examples that cannot move teach nothing: the model's one view is its teacher. Of a set all views
-  are the same, so that the canonical ones are learned from.
+  Examples that cannot move teach nothing: the model's one view is its teacher. A student that reads
+  sets learns from views as they stand, too, unless `student_views` says canonical: one order or
+  another is sorted.
 
   Args:
     config: has the fields of `settings.AdapterFields` and `RunFields`, `student`, `student_views`,
@@ -175,16 +176,18 @@ def learn(
     teacher_log_probs[train] = teacher_log_probs[train[order]]
   is_set = config.student == "set"
   layers = set_layers(config, lm.config.num_layers)
+  views = config.student_views
   read = language.apart(plan, asked.symmetry, layers) if is_set else plan
-  views = "canonical" if is_set else config.student_views
+  learned_from = language.apart(
+      plan, asked.symmetry, layers, is_sorted=views == "canonical") if is_set else plan
   start = lora.init_adapters(lm.params, keys[0], rank=made["rank"], targets=made["targets"])
   found = finetune.Finetuned(start, 0, (), "no training")
   batch_fn = scorer(config, lm, asked.symmetry, remat=True)
   with preemption.deferred() as terminated, progress.bar(title, config.lora_steps) as advance:
     found = found if not config.lora_steps else finetune.finetune(
-        read, batch_fn, lm.params, start,
-        finetune.targets(read, teacher_log_probs, train, views),
-        finetune.targets(read, teacher_log_probs, valid[: config.lora_valid], "canonical"),
+        learned_from, batch_fn, lm.params, start,
+        finetune.targets(plan, teacher_log_probs, train, views),
+        finetune.targets(plan, teacher_log_probs, valid[: config.lora_valid], "canonical"),
         alpha=made["alpha"], steps=config.lora_steps, batch_tokens=config.lora_batch_tokens,
         learning_rate=config.lora_learning_rate, seed=config.seed,
         eval_every=config.lora_eval_every, checkpoint_dir=where,

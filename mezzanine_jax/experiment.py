@@ -302,6 +302,15 @@ def lm_batch_fn(
   )
 
 
+def lm_answers(
+    config: Any, lm: "LanguageModel", symmetry: Symmetry, **features: Any
+) -> "Callable[..., scoring.Answers]":
+  """The same function without the hidden states, where nobody reads them; see `lm_batch_fn`."""
+  from mezzanine_jax import scoring
+
+  return scoring.answers_only(lm_batch_fn(config, lm, symmetry, **features))
+
+
 def rows_fingerprint(config: Any, asked: Asked, plan: "language.Plan", **facts: Any) -> str:
   """A name for everything that changes the rows of a plan, and for nothing else.
 

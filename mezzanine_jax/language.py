@@ -58,6 +58,7 @@ class Plan(NamedTuple):
     batches: see `engine.plan_batches`.
     apart: the layers that read the rows as sets, see the function of that name; None for rows that
       are read as they stand.
+    is_sorted: whether their evidence is sorted first.
   """
 
   xs: prompts.Prompt
@@ -69,6 +70,7 @@ class Plan(NamedTuple):
   shared: np.ndarray
   batches: list[engine.Batch]
   apart: tuple[int, int] | None = None
+  is_sorted: bool = False
 
 
 def prepare(
@@ -218,23 +220,24 @@ def with_segments(prepared: Prepared, count: int) -> Prepared:
       tokenized=[first._replace(prompt=first.prompt._replace(**padded)), *others])
 
 
-def apart(plan: Plan, symmetry: Symmetry, layers: tuple[int, int]) -> Plan:
+def apart(plan: Plan, symmetry: Symmetry, layers: tuple[int, int], is_sorted: bool = True) -> Plan:
   """The same rows, of which each is read as a set of its evidence, see `prompts.apart`.
 
-  The evidence is sorted first, see `prompts.sort_evidence`, so that views of one example say the
-  same, whatever their order and whichever layers read them as a set. They share no tokens, so that
-  rows have to be batched anew by `only_rows`, unless none were shared before.
+  With sorted evidence, see `prompts.sort_evidence`, views of one example say the same, whatever
+  their order and whichever layers read them as a set. Rows share no tokens then, so that they have
+  to be batched anew by `only_rows`, unless none were shared before.
 
   Args:
     plan: the rows.
     symmetry: the family of their views.
     layers: those of the model that read them as sets, see `Transformer.set_layers`; the function
       that scores the rows has to be made with them.
+    is_sorted: whether the evidence is sorted first.
   """
   batches = [] if plan.shared.any() else plan.batches
   return plan._replace(
-      texts_of=_texts_of(symmetry, plan.xs, plan.rows, plan.source, apart=True),
-      shared=np.zeros_like(plan.shared), batches=batches, apart=layers)
+      texts_of=_texts_of(symmetry, plan.xs, plan.rows, plan.source, True, is_sorted),
+      shared=np.zeros_like(plan.shared), batches=batches, apart=layers, is_sorted=is_sorted)
 
 
 def only_rows(plan: Plan, which: np.ndarray, batch_tokens: int, max_shapes: int) -> Plan:
@@ -360,7 +363,7 @@ def digest(plan: Plan) -> str:
   """SHA-256 over the tokens, the views and the order of the rows: what each row stands for."""
   rows = (plan.source, plan.rows.elements, plan.rows.canonical_row, plan.rows.row)
   own = engine.digest((plan.xs, rows, plan.views.log_weights, plan.views.orbit_size))
-  return f"{own} apart {plan.apart}" if plan.apart else own
+  return f"{own} apart {plan.apart} {plan.is_sorted}" if plan.apart else own
 
 
 def cost(plan: Plan) -> dict[str, int]:
@@ -383,7 +386,7 @@ def _held_tokens(plan: Plan) -> int:
 
 def _texts_of(
     symmetry: Symmetry, xs: prompts.Prompt, rows: engine.Rows, source: np.ndarray,
-    apart: bool = False,
+    apart: bool = False, is_sorted: bool = False,
 ) -> Callable[[np.ndarray], packing.Texts]:
   """A function from rows to the tokens of their views, and to how they are read."""
 
@@ -391,7 +394,7 @@ def _texts_of(
   def read(elements, xs):
     def one(element, x):
       x = prompts.current(symmetry.act(element, x))
-      x = prompts.sort_evidence(x) if apart else x
+      x = prompts.sort_evidence(x) if is_sorted else x
       return packing.Texts(*prompts.pack(x), x.choices, x.choice_lengths, x.choice_chars,
                            jnp.cumsum(jnp.asarray(x.lengths)),
                            *(prompts.apart(x) if apart else (None, None)))

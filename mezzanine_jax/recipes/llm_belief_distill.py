@@ -31,7 +31,6 @@ from mezzanine_jax import (
     progress,
     report,
     runs,
-    scoring,
     students,
     text_features,
     text_students,
@@ -41,7 +40,7 @@ from mezzanine_jax import (
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.allowed import POOLS
-from mezzanine_jax.base import Example, Symmetry
+from mezzanine_jax.base import Example
 from mezzanine_jax.config import arguments_of, option
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.load import LanguageModel, load_model
@@ -58,6 +57,7 @@ NAME = "llm_belief_distill"
 ENCODER_HEAD = "encoder_head"
 TEXTS = "texts.zarr"
 show_views = experiment.show_views
+batch_fn = experiment.lm_answers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -285,19 +285,6 @@ def _student_of(config: Config, vocab_size: int) -> tuple[str, dict[str, Any], d
     name, factories = config.student, text_students.TEXT_STUDENTS
   fields = dataclasses.asdict(config) | {"vocab_size": vocab_size}
   return name, arguments_of(factories[name], fields), factories
-
-
-def batch_fn(
-    config: Config, lm: LanguageModel, symmetry: Symmetry
-) -> Callable[..., scoring.Answers]:
-  """The function of a batch of views: the LM's answers, without hidden states, which nobody reads.
-
-  Args:
-    config: see `Config`.
-    lm: of which the architecture and the dtype are read.
-    symmetry: the family of views.
-  """
-  return scoring.answers_only(experiment.lm_batch_fn(config, lm, symmetry))
 
 
 def _lm_speed(

@@ -9,7 +9,6 @@
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,17 +24,15 @@ from mezzanine_jax import (
     quality,
     report,
     runs,
-    scoring,
 )
 from mezzanine_jax import store as store_lib
-from mezzanine_jax.base import Symmetry
 from mezzanine_jax.config import option
-from mezzanine_jax.models.load import LanguageModel
 from mezzanine_jax.settings import LmFields, RunFields, SymmetryFields, WorldFields
 
 NAME = "llm_order_gap"
 show = gap_report.show
 show_views = experiment.show_views
+batch_fn = experiment.lm_answers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,16 +120,3 @@ def _with_published(
         by_label[views], plan.views.log_weights, beliefs.canonical, data.labels, data.clusters,
         config.seed)
   return block
-
-
-def batch_fn(
-    config: Config, lm: LanguageModel, symmetry: Symmetry
-) -> Callable[..., scoring.Answers]:
-  """The function of a batch of views: the LM's answers, without hidden states, which nobody reads.
-
-  Args:
-    config: see `Config`.
-    lm: of which the architecture and the dtype are read.
-    symmetry: the family of views.
-  """
-  return scoring.answers_only(experiment.lm_batch_fn(config, lm, symmetry))

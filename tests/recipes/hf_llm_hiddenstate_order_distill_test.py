@@ -223,13 +223,13 @@ def test_the_language_model_itself_as_the_student(config, tmp_path, student):
 
 def test_a_set_without_training_is_the_models_own_reading(config, tmp_path):
   found = {}
-  for layers in ("0:0", "0:2", None):
+  for layers in ("0:0", None):
     own = dataclasses.replace(config, student="set", lora_steps=0, set_layers=layers)
     block = recipe.run(own, tmp_path / str(layers).replace(":", "_"))["student"]
     assert block["chosen_by"] == "no training" and block["history"] == []
     assert block["order_blind"]["max_tv"] < 1e-5 and 0 <= block["fidelity"] < 10
     found[layers] = block["fidelity"]
-  assert len(set(found.values())) == 3  # three readings of the same rows
+  assert found["0:0"] != found[None]  # two readings of the same rows
 
 
 def test_attention_over_sentences_as_the_student(config, tmp_path):
