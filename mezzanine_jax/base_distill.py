@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mezzanine_jax import (
+    arrays,
     checkpoints,
     comparison,
     distill,
@@ -26,6 +27,7 @@ from mezzanine_jax import (
     experiment,
     noise,
     predictions,
+    progress,
     report,
     runs,
     students,
@@ -107,6 +109,46 @@ def halves(config: Any, data: experiment.Data) -> tuple[np.ndarray, np.ndarray]:
           f" model, but one has {len(half)} examples of one at most; give a larger n_train"
       )
   return base, other
+
+
+class Viewed(NamedTuple):
+  """Views of arrays, rendered: the run's folder, begun, and the fields of `Task` of these names."""
+
+  folder: runs.Folder
+  plan: arrays.Plan
+  filled: experiment.Filled
+
+
+def view(
+    config: Any, folder: runs.Folder, recipe: str, asked: experiment.Asked,
+    renderer: Callable[..., Any], params: Any = None, batch_views: int | None = None,
+    **facts: Any,
+) -> Viewed:
+  """Draws views of examples that are arrays, and renders what the models see of them.
+
+  Args:
+    config: has the fields of `settings.TrainingFields` and `SymmetryFields`, a seed, `batch_views`.
+    folder: the run's, open.
+    recipe: its name.
+    asked: the examples.
+    renderer: `(params, elements, xs) -> NamedTuple` with `features`, see `arrays.renderer`.
+    params: what it takes.
+    batch_views: views drawn at once, if not the config's.
+    **facts: what else the rows depend on, see `store.fingerprint`.
+  """
+  data = asked.data
+  with progress.bar("drawing the views"):
+    plan = arrays.plan(asked.prepared, asked.symmetry,
+                       batch_views=batch_views or config.batch_views,
+                       **experiment.drawn(config, data))
+  rows = {"rows": arrays.digest(plan), "symmetry": config.symmetry, **facts}
+  folder = runs.begin(
+      folder, runs.fingerprint(recipe, config, data=data.world.digests, choices=asked.choices,
+                               **rows),
+      {runs.STORE: store_lib.fingerprint({"renderer": arrays.RENDERER_VERSION, **rows})})
+  filled = experiment.fill(
+      folder, plan, renderer, params or {}, [e.id for e in data.examples], kind=arrays)
+  return Viewed(folder, plan, filled)
 
 
 def run(

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mezzanine_jax import arrays, base_distill, experiment, progress, runs, students, values
-from mezzanine_jax import store as store_lib
+from mezzanine_jax import arrays, base_distill, experiment, runs, students, values
 from mezzanine_jax.base import AlignFn, Array, X
 from mezzanine_jax.config import arguments_of, option
 from mezzanine_jax.models.cnn import hidden_layer
@@ -88,16 +87,8 @@ def run(
   asked = asked._replace(data=data)
   base, _ = _model(config, config.base, data.labels.shape[1])
   student, settings = _model(config, config.student, data.labels.shape[1])
-  with progress.bar("drawing the views"):
-    plan = arrays.plan(asked.prepared, asked.symmetry, batch_views=config.batch_views,
-                       **experiment.drawn(config, data))
-  rows = {"rows": arrays.digest(plan), "symmetry": config.symmetry, **facts}
-  folder = runs.begin(
-      folder, runs.fingerprint(recipe, config, data=data.world.digests, **rows),
-      {runs.STORE: store_lib.fingerprint({"renderer": arrays.RENDERER_VERSION, **rows})})
-  filled = experiment.fill(
-      folder, plan, arrays.renderer(asked.symmetry, see), {}, [e.id for e in data.examples],
-      kind=arrays)
+  folder, plan, filled = base_distill.view(
+      config, folder, recipe, asked, arrays.renderer(asked.symmetry, see), **facts)
   task = base_distill.Task(
       recipe, WHO, asked, plan, filled, base=base, student=student,
       meta={"settings": settings, "base": config.base,

@@ -27,13 +27,11 @@ from mezzanine_jax import (
     base_distill,
     experiment,
     moved,
-    progress,
     report,
     runs,
     students,
     trajectories,
 )
-from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Array
 from mezzanine_jax.config import arguments_of, option
 from mezzanine_jax.errors import InputError
@@ -92,22 +90,12 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   started = time.monotonic()
   # Everything that can be wrong with the input shows before anything is written.
   asked = _ask(config)
-  data, num_choices = asked.data, len(asked.choices)
+  data = asked.data
   base, _ = _model(config, config.base, asked)
   student, settings = _model(config, config.student, asked)
   halves = base_distill.halves(config, data)
-  with progress.bar("drawing the orders"):
-    plan = arrays.plan(asked.prepared, asked.symmetry, batch_views=config.batch_views,
-                       **experiment.drawn(config, data))
-  digest = arrays.digest(plan)
-  fingerprint = runs.fingerprint(
-      NAME, config, data=data.world.digests, rows=digest, choices=num_choices)
-  rows_fingerprint = store_lib.fingerprint(
-      {"renderer": arrays.RENDERER_VERSION, "rows": digest, "symmetry": config.symmetry})
-  folder = runs.begin(folder, fingerprint, {runs.STORE: rows_fingerprint})
-  filled = experiment.fill(
-      folder, plan, arrays.renderer(asked.symmetry, _see), {}, [e.id for e in data.examples],
-      kind=arrays)
+  folder, plan, filled = base_distill.view(
+      config, folder, NAME, asked, arrays.renderer(asked.symmetry, _see))
 
   def shown(beliefs, test):
     return {"examples": moved.examples(

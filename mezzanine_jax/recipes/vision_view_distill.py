@@ -31,7 +31,6 @@ from mezzanine_jax import (
     runs,
     students,
 )
-from mezzanine_jax import store as store_lib
 from mezzanine_jax.allowed import DTYPES, IMAGE_POOLS
 from mezzanine_jax.config import arguments_of, option
 from mezzanine_jax.errors import InputError
@@ -110,25 +109,14 @@ def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   started = time.monotonic()
   # Everything that can be wrong with the input shows before anything is written.
   asked = _ask(config)
-  data, num_choices = asked.data, len(asked.choices)
+  data = asked.data
   base, _ = _model(config, config.base, asked)
   student, settings = _model(config, config.student, asked)
   read = _reader(config, asked)
   halves = base_distill.halves(config, data)
-  with progress.bar("drawing the views"):
-    plan = arrays.plan(asked.prepared, asked.symmetry, batch_views=read.batch_views,
-                       **experiment.drawn(config, data))
-  fingerprint = runs.fingerprint(
-      NAME, config, data=data.world.digests, rows=arrays.digest(plan), choices=num_choices,
-      **read.facts)
-  rows_fingerprint = store_lib.fingerprint({
-      "renderer": arrays.RENDERER_VERSION, "rows": arrays.digest(plan), "symmetry": config.symmetry,
-      **read.facts,
-  })
-  folder = runs.begin(folder, fingerprint, {runs.STORE: rows_fingerprint})
-  filled = experiment.fill(
-      folder, plan, images.renderer(asked.symmetry, read.read), read.params,
-      [e.id for e in data.examples], kind=arrays)
+  folder, plan, filled = base_distill.view(
+      config, folder, NAME, asked, images.renderer(asked.symmetry, read.read), read.params,
+      read.batch_views, **read.facts)
   facts = read.facts
   del read  # training needs the room that the weights take
 
