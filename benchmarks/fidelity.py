@@ -59,7 +59,7 @@ class Table(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
   """Trains, prints, writes."""
   args = parse(arguments)
-  table = read(args.run, args.longest)
+  table = read(args.run, args.longest, args.part)
   baseline = _figures(table, table.beliefs)
   rows = [row(table, baseline, "the model, one pass", [table.beliefs], 0.0)]
   show_head()
@@ -91,6 +91,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
   parser.add_argument("--longest", type=int, metavar="TOKENS",
                       help="leave out examples whose prompts are longer; the run need not be"
                       " finished then, as rows are scored by length")
+  parser.add_argument("--part", choices=("test", "valid"), default="test",
+                      help="examples of the figures; valid: to choose settings by, the test part"
+                      " is not read then")
   parser.add_argument("--seeds", type=int, default=3)
   parser.add_argument("--steps", type=int, default=400, help="optimizer steps of a head")
   parser.add_argument("--curve", type=lambda text: [int(n) for n in text.split(",")],
@@ -107,7 +110,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
   return parser.parse_args(arguments)
 
 
-def read(path: pathlib.Path, longest: int | None) -> Table:
+def read(path: pathlib.Path, longest: int | None, part: str = "test") -> Table:
   """The run, its views planned again as they were; without examples of more tokens."""
   record = json.loads((path / runs.CONFIG).read_text())
   config = recipe.Config(**record["config"])
@@ -132,9 +135,12 @@ def read(path: pathlib.Path, longest: int | None) -> Table:
   data = distill_data.DistillData(
       arrays["features"], arrays["log_probs"], plan.rows.row, plan.views.log_weights,
       np.asarray(evaluation.teacher(beliefs)), asked.data.labels)
-  asked = asked._replace(data=asked.data._replace(is_test=asked.data.is_test & kept))
-  test = np.flatnonzero(asked.data.is_test)
-  parts = tuple(part[kept[part]] for part in parts)
+  parts = tuple(own[kept[own]] for own in parts)
+  judged = asked.data.is_test & kept
+  if part == "valid":
+    judged = np.isin(np.arange(len(kept)), parts[1])
+  asked = asked._replace(data=asked.data._replace(is_test=judged))
+  test = np.flatnonzero(judged)
   return Table(config, asked, plan, parts, data,
                evaluation.select(beliefs, test), test, np.asarray(asked.data.clusters)[test])
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mezzanine_jax import checkpoints, preemption
+from mezzanine_jax import checkpoints, optimizers, preemption
 from mezzanine_jax.base import Array, Params
 from mezzanine_jax.distill_data import Batch, DistillData, compact, draw_batch, table
 from mezzanine_jax.errors import InputError
@@ -151,27 +151,6 @@ def mean_kl(
   return jnp.sum(jnp.where(weight_NxK > 0, weight_NxK * kl_NxK, 0.0)) / data.row.shape[0]
 
 
-def warmup_cosine_adamw(
-  learning_rate: float, steps: int, weight_decay: float = 0.0
-) -> optax.GradientTransformation:
-  """AdamW; the rate rises linearly over a tenth of the steps (at most 100), then falls by cosine.
-
-  Args:
-    learning_rate: the highest rate, > 0.
-    steps: length of the whole training.
-    weight_decay: on weights of rank 2 and more, not on biases.
-
-  Returns:
-    The optax transformation.
-  """
-  warmup = min(steps // 10, 100)
-  schedule = optax.warmup_cosine_decay_schedule(
-    learning_rate / (warmup + 1), learning_rate, warmup, steps
-  )
-  is_matrix = functools.partial(jax.tree.map, lambda p: p.ndim > 1)
-  return optax.adamw(schedule, weight_decay=weight_decay, mask=is_matrix)
-
-
 def train(
   student: Student,
   data_train: DistillData,
@@ -206,7 +185,7 @@ def train(
     key: PRNG key; consumed.
     steps: optimizer steps.
     batch_size: views a step.
-    learning_rate: the highest, see `warmup_cosine_adamw`.
+    learning_rate: the highest, see `optimizers.warmup_cosine_adamw`.
     weight_decay: see there.
     hard_label_weight: see `objectives.distill_loss`. The step is chosen by KL to the teacher in
       any case.
@@ -304,26 +283,15 @@ class _Loop(NamedTuple):
 def _check_plan(plan: _Plan) -> None:
   """Raises for a setting that makes no sense."""
   counts = {name: getattr(plan, name) for name in ("steps", "batch_size", "eval_every")}
-  check_optimization(plan.learning_rate, plan.weight_decay, **counts)
+  optimizers.check_optimization(plan.learning_rate, plan.weight_decay, **counts)
   check_objective(plan.hard_label_weight, plan.temperature, plan.consistency_weight, plan.target)
   if plan.consistency_weight and plan.batch_size % 2:
     raise InputError(f"batch_size must be even for pairs of views, got {plan.batch_size}")
 
 
-def check_optimization(learning_rate: float, weight_decay: float, **counts: int) -> None:
-  """Raises `InputError` for an optimizer's settings, or counts of steps and rows, out of range."""
-  for name, value in counts.items():
-    if value < 1:
-      raise InputError(f"{name} must be >= 1, got {value}")
-  if not 0 < learning_rate < math.inf:
-    raise InputError(f"learning_rate must be > 0 and finite, got {learning_rate}")
-  if not 0 <= weight_decay < math.inf:
-    raise InputError(f"weight_decay must be >= 0 and finite, got {weight_decay}")
-
-
 def _distiller(student: Student, plan: _Plan) -> Distiller:
   """The distiller of a plan."""
-  optimizer = warmup_cosine_adamw(plan.learning_rate, plan.steps, plan.weight_decay)
+  optimizer = optimizers.warmup_cosine_adamw(plan.learning_rate, plan.steps, plan.weight_decay)
   return distiller(
       student, optimizer, hard_label_weight=plan.hard_label_weight,
       temperature=plan.temperature, consistency_weight=plan.consistency_weight, target=plan.target)

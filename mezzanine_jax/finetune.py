@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mezzanine_jax import checkpoints, engine, language, lora, preemption
+from mezzanine_jax import checkpoints, engine, language, lora, optimizers, preemption
 from mezzanine_jax.base import Array, Params
-from mezzanine_jax.distill import Point, check_optimization, point_at, warmup_cosine_adamw
+from mezzanine_jax.distill import Point, point_at
 from mezzanine_jax.divergences import kl
 from mezzanine_jax.errors import InputError
 
@@ -125,7 +125,7 @@ def finetune(
     alpha: see `lora.merge`.
     steps: optimizer steps.
     batch_tokens: tokens a step, about.
-    learning_rate: the highest, see `distill.warmup_cosine_adamw`.
+    learning_rate: the highest, see `optimizers.warmup_cosine_adamw`.
     weight_decay: see there.
     seed: of the rows' order.
     eval_every: steps between two looks at the validation rows.
@@ -142,9 +142,9 @@ def finetune(
     InputError: a setting out of range, or a loss that is not finite.
     Terminated: once `stop` says so.
   """
-  check_optimization(
+  optimizers.check_optimization(
       learning_rate, weight_decay, steps=steps, eval_every=eval_every, batch_tokens=batch_tokens)
-  optimizer = warmup_cosine_adamw(learning_rate, steps, weight_decay)
+  optimizer = optimizers.warmup_cosine_adamw(learning_rate, steps, weight_decay)
   step_fn = jax.jit(functools.partial(step, optimizer, batch_fn, alpha), donate_argnums=0)
   score_fn = lambda params, elements, rows: batch_fn(params, elements, rows).log_probs
   buckets = _buckets(plan.lengths[train.row], train.weight, batch_tokens)

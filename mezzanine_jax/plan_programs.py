@@ -16,7 +16,16 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from mezzanine_jax import distill, distill_data, estimates, experiment, finetune, lora, students
+from mezzanine_jax import (
+    distill,
+    distill_data,
+    estimates,
+    experiment,
+    finetune,
+    lora,
+    optimizers,
+    students,
+)
 from mezzanine_jax import mesh as mesh_lib
 from mezzanine_jax.base import Symmetry
 from mezzanine_jax.config import arguments_of
@@ -195,7 +204,7 @@ def train_head(task: Task, layout: Layout, rows: int) -> Training | None:
   settings = arguments_of(students.STUDENTS[config.student], vars(config) | sizes)
   student = students.make_student(config.student, num_choices=task.num_choices, **settings)
   distiller = distill.distiller(
-      student, distill.warmup_cosine_adamw(config.learning_rate, config.steps, config.weight_decay),
+      student, optimizers.warmup_cosine_adamw(config.learning_rate, config.steps, config.weight_decay),
       hard_label_weight=config.hard_label_weight, temperature=config.temperature,
       consistency_weight=config.consistency_weight)
   whole = lambda tree: jax.tree.map(lambda leaf: _struct(mesh, leaf.shape, leaf.dtype), tree)
@@ -227,7 +236,7 @@ def train_adapters(task: Task, layout: Layout) -> Training:
   settings |= {name: getattr(task.config, f"lora_{name}") for name in settings
                if hasattr(task.config, f"lora_{name}")}
   settings["steps"] = max(settings["steps"], 1)
-  optimizer = distill.warmup_cosine_adamw(
+  optimizer = optimizers.warmup_cosine_adamw(
       settings["learning_rate"], settings["steps"], settings["weight_decay"])
   batch_fn = experiment.lm_batch_fn(task.config, task.model, task.symmetry, remat=True)
   mesh, params = layout.mesh, layout.params

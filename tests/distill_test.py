@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from mezzanine_jax import distill, distill_data, objectives, students
+from mezzanine_jax import distill, distill_data, objectives, optimizers, students
 from mezzanine_jax.errors import InputError
 
 KEY = jax.random.key(0)
@@ -130,7 +130,7 @@ def test_jit_equals_plain():
 
 @pytest.mark.parametrize("steps", [1, 5, 40, 5000])
 def test_learning_rate_rises_and_falls(steps):
-  optimizer = distill.warmup_cosine_adamw(0.5, steps)
+  optimizer = optimizers.warmup_cosine_adamw(0.5, steps)
   # After the first step Adam moves by exactly the rate where the gradient is constant.
   params, grads = jnp.zeros(1), jnp.ones(1)
   state = optimizer.init(params)
