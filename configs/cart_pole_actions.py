@@ -3,7 +3,8 @@
     pip install -e '.[robotics]'
     mezzanine run --config configs/cart_pole_actions.py --out out/cart_pole_actions
 
-400 + 500 steps of 0.3 s, 1,800 rows: 30 s on two CPU cores (AMD EPYC) beside other work. Step and mirror image are all the views there are.
+400 + 500 steps of 0.3 s, 1,800 rows: 30 s on two CPU cores (AMD EPYC) beside other work. Step and
+mirror image are all the views there are.
 
                 RMSE          gap            fidelity            R@10
     base model  .296 ± .017   .054 ± .006    1                   .972, .708, .606

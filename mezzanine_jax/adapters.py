@@ -38,7 +38,7 @@ NAMES = {
     "lora": "The language model with low-rank adapters, which reads a view as it stands.",
     "set": "The language model with low-rank adapters, which reads the evidence as a set."}
 ROWS, FILE = "rows.zarr", "adapters.safetensors"  # in the student's folder
-_CHECKED = 32  # test examples of which a set is read in every order
+_CHECKED = 8  # test examples of which a set is read in every order
 
 
 class Learned(NamedTuple):

@@ -203,9 +203,10 @@ def train_head(task: Task, layout: Layout, rows: int) -> Training | None:
            "layers": len(str(getattr(config, "embed_layer", "-1")).split(","))}
   settings = arguments_of(students.STUDENTS[config.student], vars(config) | sizes)
   student = students.make_student(config.student, num_choices=task.num_choices, **settings)
+  optimizer = optimizers.warmup_cosine_adamw(
+      config.learning_rate, config.steps, config.weight_decay)
   distiller = distill.distiller(
-      student, optimizers.warmup_cosine_adamw(config.learning_rate, config.steps, config.weight_decay),
-      hard_label_weight=config.hard_label_weight, temperature=config.temperature,
+      student, optimizer, hard_label_weight=config.hard_label_weight, temperature=config.temperature,
       consistency_weight=config.consistency_weight)
   whole = lambda tree: jax.tree.map(lambda leaf: _struct(mesh, leaf.shape, leaf.dtype), tree)
   view = {name: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
