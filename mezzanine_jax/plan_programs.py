@@ -206,8 +206,8 @@ def train_head(task: Task, layout: Layout, rows: int) -> Training | None:
   optimizer = optimizers.warmup_cosine_adamw(
       config.learning_rate, config.steps, config.weight_decay)
   distiller = distill.distiller(
-      student, optimizer, hard_label_weight=config.hard_label_weight, temperature=config.temperature,
-      consistency_weight=config.consistency_weight)
+      student, optimizer, hard_label_weight=config.hard_label_weight,
+      temperature=config.temperature, consistency_weight=config.consistency_weight)
   whole = lambda tree: jax.tree.map(lambda leaf: _struct(mesh, leaf.shape, leaf.dtype), tree)
   view = {name: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
           for name, leaf in (("features", scores.features), ("log_probs", scores.log_probs))}
