@@ -56,3 +56,15 @@ def test_the_table_has_the_students_and_the_runs_own_figures(fidelity, run, tmp_
   assert [own["passages"] for own in others[:4]] == [4, 8, 4, 8] and others[0]["seeds"] == 2
   lines = capsys.readouterr().out.splitlines()
   assert len(lines[1]) <= 80 and (tmp_path / "f.json").is_file()
+
+
+def test_settings_are_chosen_on_the_validation_part(fidelity, run, tmp_path):
+  out, _ = run
+  args = ["--run", str(out), "--heads", "none", "--adapters", "set", "--field", "lora_steps=0"]
+  test = fidelity.main([*args, "--work", str(tmp_path / "a")])["students"]
+  valid = fidelity.main([*args, "--part", "valid", "--work", str(tmp_path / "b")])["students"]
+  assert [own["student"] for own in valid] == [own["student"] for own in test]
+  assert valid[0]["pairwise_tv"] != test[0]["pairwise_tv"]  # of other examples
+  assert valid[1]["pairwise_tv"] == test[1]["pairwise_tv"] == 0
+  table = fidelity.read(out, None, "valid")
+  np.testing.assert_array_equal(np.sort(table.test), np.sort(table.parts[1]))
