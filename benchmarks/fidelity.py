@@ -59,7 +59,7 @@ class Table(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
   """Trains, prints, writes."""
   args = parse(arguments)
-  table = read(args.run, args.longest, args.part)
+  table = read(args.run, args.longest)
   baseline = _figures(table, table.beliefs)
   rows = [row(table, baseline, "the model, one pass", [table.beliefs], 0.0)]
   show_head()
@@ -91,9 +91,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
   parser.add_argument("--longest", type=int, metavar="TOKENS",
                       help="leave out examples whose prompts are longer; the run need not be"
                       " finished then, as rows are scored by length")
-  parser.add_argument("--part", choices=("test", "valid"), default="test",
-                      help="examples of the figures; valid: to choose settings by, the test part"
-                      " is not read then")
   parser.add_argument("--seeds", type=int, default=3)
   parser.add_argument("--steps", type=int, default=400, help="optimizer steps of a head")
   parser.add_argument("--curve", type=lambda text: [int(n) for n in text.split(",")],
@@ -110,7 +107,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
   return parser.parse_args(arguments)
 
 
-def read(path: pathlib.Path, longest: int | None, part: str = "test") -> Table:
+def read(path: pathlib.Path, longest: int | None) -> Table:
   """The run, its views planned again as they were; without examples of more tokens."""
   record = json.loads((path / runs.CONFIG).read_text())
   config = recipe.Config(**record["config"])
@@ -136,11 +133,8 @@ def read(path: pathlib.Path, longest: int | None, part: str = "test") -> Table:
       arrays["features"], arrays["log_probs"], plan.rows.row, plan.views.log_weights,
       np.asarray(evaluation.teacher(beliefs)), asked.data.labels)
   parts = tuple(own[kept[own]] for own in parts)
-  judged = asked.data.is_test & kept
-  if part == "valid":
-    judged = np.isin(np.arange(len(kept)), parts[1])
-  asked = asked._replace(data=asked.data._replace(is_test=judged))
-  test = np.flatnonzero(judged)
+  asked = asked._replace(data=asked.data._replace(is_test=asked.data.is_test & kept))
+  test = np.flatnonzero(asked.data.is_test)
   return Table(config, asked, plan, parts, data,
                evaluation.select(beliefs, test), test, np.asarray(asked.data.clusters)[test])
 
@@ -226,7 +220,9 @@ def adapt(
   fields = dict(field.split("=", 1) for field in args.field)
   own = config.resolve(recipe.Config, table.config.__dict__, fields | {"student": name})
   work = args.work or args.run.with_name(args.run.name + "-fidelity")
-  folder = runs.Folder(work / name, {}, None)
+  made = {name: value for name, value in vars(own).items() if name.startswith(("lora_", "set_"))}
+  of = store_lib.fingerprint(made | {"longest": args.longest, "views": own.student_views})
+  folder = runs.Folder(work / f"{name}-{of[:8]}", {}, None)
   learned = adapters.learn(
       own, table.asked, table.plan, table.data.log_probs, table.data.teacher_log_probs,
       table.parts, folder)

@@ -9,13 +9,14 @@ what it then does not see; with `lora_steps` 0 it is the model's own reading of 
 """
 
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from mezzanine_jax import (
+    divergences,
     engine,
     experiment,
     finetune,
@@ -25,12 +26,11 @@ from mezzanine_jax import (
     preemption,
     progress,
     runs,
-    scoring,
     students,
     training,
 )
 from mezzanine_jax import store as store_lib
-from mezzanine_jax.base import Params, Symmetry
+from mezzanine_jax.base import Params
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.load import LanguageModel
 
@@ -83,28 +83,13 @@ def set_layers(config: Any, num_layers: int) -> tuple[int, int] | None:
   """
   if config.student != "set":
     return None
-  if config.set_layers is None:
+  if config.set_layers == "middle":
     return num_layers // 3, max(num_layers * 2 // 3, 1)
   first, _, last = config.set_layers.partition(":")
   if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) <= num_layers):
-    raise InputError("set_layers must be two layers such as 10:20, from the first up to but not"
-                     f" with the last, within 0:{num_layers}, got {config.set_layers!r}")
+    raise InputError("set_layers must be middle, or two layers such as 10:20, from the first up to"
+                     f" but not with the last, within 0:{num_layers}, got {config.set_layers!r}")
   return int(first), int(last)
-
-
-def scorer(
-    config: Any, lm: LanguageModel, symmetry: Symmetry, remat: bool = False
-) -> Callable[..., scoring.Answers]:
-  """The function of a batch of rows: the answers, by the student's way of reading.
-
-  Args:
-    config: has a `choice_norm`, and the fields of `settings.AdapterFields`.
-    lm: the model.
-    symmetry: the family of views.
-    remat: see `scoring.rows_scorer`.
-  """
-  return experiment.lm_answers(
-      config, lm, symmetry, remat=remat, set_layers=set_layers(config, lm.config.num_layers))
 
 
 def check(config: Any, lm: LanguageModel) -> None:
@@ -127,6 +112,17 @@ def check(config: Any, lm: LanguageModel) -> None:
   made = settings(config, lm.config.num_layers)
   jax.eval_shape(lambda params: lora.init_adapters(
       params, jax.random.key(0), rank=made["rank"], targets=made["targets"]), lm.params)
+
+
+def check_exact(prepared: language.Prepared) -> None:
+  """Whether every prompt is known by its sentences, as a set of them has to be.
+
+  Raises:
+    InputError: if not.
+  """
+  if not all(made.exact for made in prepared.tokenized):
+    raise InputError("the student 'set' needs sentences that tokenize alone as they do in the whole"
+                     " text, which this tokenizer does not give for all examples: use lora")
 
 
 def learn(
@@ -156,9 +152,8 @@ def learn(
       finite.
   """
   lm, made = asked.lm, settings(config, asked.lm.config.num_layers)
-  if config.student == "set" and not all(t.exact for t in asked.prepared.tokenized):
-    raise InputError("the student 'set' needs sentences that tokenize alone as they do in the whole"
-                     " text, which this tokenizer does not give for all examples: use lora")
+  if config.student == "set":
+    check_exact(asked.prepared)
   movable = np.asarray(plan.views.orbit_size) > 1
   train, valid = (part[movable[part]] for part in parts)
   if not len(train) or not len(valid):
@@ -175,28 +170,29 @@ def learn(
     teacher_log_probs = teacher_log_probs.copy()
     teacher_log_probs[train] = teacher_log_probs[train[order]]
   is_set = config.student == "set"
-  layers = set_layers(config, lm.config.num_layers)
-  views = config.student_views
-  read = language.apart(plan, asked.symmetry, layers) if is_set else plan
-  learned_from = language.apart(
-      plan, asked.symmetry, layers, is_sorted=views == "canonical") if is_set else plan
+  layers, views = set_layers(config, lm.config.num_layers), config.student_views
+  read = learned_from = plan
+  if is_set:
+    read = language.apart(plan, asked.symmetry, layers)
+    learned_from = language.apart(plan, asked.symmetry, layers, is_sorted=views == "canonical")
   start = lora.init_adapters(lm.params, keys[0], rank=made["rank"], targets=made["targets"])
-  found = finetune.Finetuned(start, 0, (), "no training")
-  batch_fn = scorer(config, lm, asked.symmetry, remat=True)
+  batch_fn = experiment.lm_answers(config, lm, asked.symmetry, remat=True, set_layers=layers)
+  looked_at = finetune.targets(plan, teacher_log_probs, valid[: config.lora_valid], "canonical")
   with preemption.deferred() as terminated, progress.bar(title, config.lora_steps) as advance:
-    found = found if not config.lora_steps else finetune.finetune(
+    found = finetune.finetune(
         learned_from, batch_fn, lm.params, start,
-        finetune.targets(plan, teacher_log_probs, train, views),
-        finetune.targets(plan, teacher_log_probs, valid[: config.lora_valid], "canonical"),
+        finetune.targets(plan, teacher_log_probs, train, views), looked_at,
         alpha=made["alpha"], steps=config.lora_steps, batch_tokens=config.lora_batch_tokens,
         learning_rate=config.lora_learning_rate, seed=config.seed,
-        eval_every=config.lora_eval_every, checkpoint_dir=where,
+        eval_every=config.lora_eval_every, valid_plan=read, checkpoint_dir=where,
         progress=training.logged(folder.tracker, block), advance=advance, stop=terminated)
   if not control:
     where.mkdir(parents=True, exist_ok=True)
     lora.save_adapters(where / FILE, found.adapters, made["alpha"])
   test = np.flatnonzero(asked.data.is_test)
   block = training.history_block(found)
+  block["model_valid_kl"] = float(looked_at.weight @ np.asarray(
+      divergences.kl(looked_at.teacher_log_probs, log_probs[looked_at.row]), np.float64))
   rows = plan.rows.canonical_row[test]
   if is_set:  # one view stands for all; of some examples all are scored, to see that it does
     checked = plan.rows.row[test[movable[test]][:_CHECKED]]
@@ -220,7 +216,8 @@ def _score(
   """`log_probs` with some rows by the model with adapters; kept, so that a stop loses none."""
   rows = np.unique(rows[rows >= 0])
   part = language.only_rows(plan, rows, config.batch_tokens, config.max_shapes)
-  batch_fn = scorer(config, asked.lm, asked.symmetry)
+  batch_fn = experiment.lm_answers(
+      config, asked.lm, asked.symmetry, set_layers=plan.set_layers)
   merged = jax.jit(lora.merge)(asked.lm.params, found.adapters, config.lora_alpha)
   fingerprint = store_lib.fingerprint({
       "scorer": language.SCORER_VERSION, "model": asked.lm.digest, "rows": language.digest(part),
@@ -242,12 +239,13 @@ def _score(
   return log_probs
 
 
-def load(params: Params, meta: Mapping[str, Any]) -> predict.Loaded:
+def load(params: Params, meta: Mapping[str, Any], num_layers: int) -> predict.Loaded:
   """The student of a run, for `predict`.
 
   Args:
     params: the adapters.
     meta: what stands beside them.
+    num_layers: of the language model.
 
   Raises:
     InputError: if the two do not fit.
@@ -256,8 +254,12 @@ def load(params: Params, meta: Mapping[str, Any]) -> predict.Loaded:
   good = isinstance(made, dict) and isinstance(made.get("alpha"), float)
   good = good and isinstance(params, dict) and made.get("targets") == sorted(params)
   layers = made.get("set_layers") if good else None
-  good = good and (isinstance(layers, list) and list(map(type, layers)) == [int, int]
-                   if meta["name"] == "set" else layers is None)
+  if good and meta["name"] == "set" and "set_layers" not in made:
+    raise InputError("the student 'set' was kept by an earlier version, which read sets in another"
+                     " way: train it again")
+  good = good and (layers is None if meta["name"] != "set" else (
+      isinstance(layers, list) and list(map(type, layers)) == [int, int]
+      and 0 <= layers[0] <= layers[1] <= num_layers))
   if not good or any(own["a"].shape[-1] != made.get("rank") for own in params.values()):
     raise InputError("the student's adapters are not what its student.json says: the folder is"
                      " damaged; train it again")
@@ -267,4 +269,4 @@ def load(params: Params, meta: Mapping[str, Any]) -> predict.Loaded:
     return inputs["log_probs"]
 
   return predict.Loaded({}, apply, lambda model: lora.merge(model, params, made["alpha"]),
-                        apart=tuple(layers) if layers else None)
+                        set_layers=tuple(layers) if layers else None)

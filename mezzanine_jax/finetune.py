@@ -104,6 +104,7 @@ def finetune(
     weight_decay: float = 0.0,
     seed: int = 0,
     eval_every: int = 50,
+    valid_plan: language.Plan | None = None,
     checkpoint_dir: Any = None,
     checkpoint_seconds: float = 60.0,
     progress: Callable[[Point], None] | None = None,
@@ -123,12 +124,14 @@ def finetune(
     train: rows to learn from.
     valid: rows that choose the step.
     alpha: see `lora.merge`.
-    steps: optimizer steps.
+    steps: optimizer steps; with 0 there is one look at the validation rows.
     batch_tokens: tokens a step, about.
     learning_rate: the highest, see `optimizers.warmup_cosine_adamw`.
     weight_decay: see there.
     seed: of the rows' order.
     eval_every: steps between two looks at the validation rows.
+    valid_plan: the same rows in another reading, in which the validation rows are looked at; the
+      one that is learned from by default.
     checkpoint_dir: where a stopped training goes on from; None: nowhere.
     checkpoint_seconds: least time between two checkpoints; does not change the result.
     progress: called with every new `Point`.
@@ -143,8 +146,11 @@ def finetune(
     Terminated: once `stop` says so.
   """
   optimizers.check_optimization(
-      learning_rate, weight_decay, steps=steps, eval_every=eval_every, batch_tokens=batch_tokens)
-  optimizer = optimizers.warmup_cosine_adamw(learning_rate, steps, weight_decay)
+      learning_rate, weight_decay, eval_every=eval_every, batch_tokens=batch_tokens)
+  if steps < 0:
+    raise InputError(f"steps must be >= 0, got {steps}")
+  valid_plan = plan if valid_plan is None else valid_plan
+  optimizer = optimizers.warmup_cosine_adamw(learning_rate, max(steps, 1), weight_decay)
   step_fn = jax.jit(functools.partial(step, optimizer, batch_fn, alpha), donate_argnums=0)
   score_fn = lambda params, elements, rows: batch_fn(params, elements, rows).log_probs
   buckets = _buckets(plan.lengths[train.row], train.weight, batch_tokens)
@@ -154,7 +160,7 @@ def finetune(
   state = start(optimizer, adapters, looks)
   if checkpoint_dir is not None:
     settings = repr((alpha, steps, batch_tokens, learning_rate, weight_decay, seed, eval_every,
-                     language.digest(plan)))
+                     language.digest(plan), language.digest(valid_plan)))
     fingerprint = checkpoints.fingerprint(settings, (adapters, tuple(train), tuple(valid)))
     restored = checkpoints.restore_last(checkpoint_dir, fingerprint, state)
     if restored is not None:  # of no device yet, as the start is: the parameters' will be taken
@@ -167,7 +173,7 @@ def finetune(
     due = -(-done // eval_every)
     if int(state.points) == due and (done % eval_every == 0 or done == steps):
       since = max(done - eval_every * (due - 1), 1)
-      state = _look(state, plan, score_fn, params, alpha, valid, batch_tokens, since)
+      state = _look(state, valid_plan, score_fn, params, alpha, valid, batch_tokens, since)
       point = point_at(state, due, steps, eval_every)
       if not all(math.isfinite(v) for v in (point.valid_kl, point.train_loss or 0.0)):
         raise InputError(f"the loss is not finite at step {done}: lower learning_rate "

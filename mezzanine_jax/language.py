@@ -56,8 +56,8 @@ class Plan(NamedTuple):
     lengths: int[R], tokens of each row.
     shared: int[R], how many first tokens a row has in common with the row before it.
     batches: see `engine.plan_batches`.
-    apart: the layers that read the rows as sets, see the function of that name; None for rows that
-      are read as they stand.
+    set_layers: the layers that read the rows as sets, see `apart`; None for rows that are read as
+      they stand.
     is_sorted: whether their evidence is sorted first.
   """
 
@@ -69,7 +69,7 @@ class Plan(NamedTuple):
   lengths: np.ndarray
   shared: np.ndarray
   batches: list[engine.Batch]
-  apart: tuple[int, int] | None = None
+  set_layers: tuple[int, int] | None = None
   is_sorted: bool = False
 
 
@@ -237,7 +237,7 @@ def apart(plan: Plan, symmetry: Symmetry, layers: tuple[int, int], is_sorted: bo
   batches = [] if plan.shared.any() else plan.batches
   return plan._replace(
       texts_of=_texts_of(symmetry, plan.xs, plan.rows, plan.source, True, is_sorted),
-      shared=np.zeros_like(plan.shared), batches=batches, apart=layers, is_sorted=is_sorted)
+      shared=np.zeros_like(plan.shared), batches=batches, set_layers=layers, is_sorted=is_sorted)
 
 
 def only_rows(plan: Plan, which: np.ndarray, batch_tokens: int, max_shapes: int) -> Plan:
@@ -363,7 +363,7 @@ def digest(plan: Plan) -> str:
   """SHA-256 over the tokens, the views and the order of the rows: what each row stands for."""
   rows = (plan.source, plan.rows.elements, plan.rows.canonical_row, plan.rows.row)
   own = engine.digest((plan.xs, rows, plan.views.log_weights, plan.views.orbit_size))
-  return f"{own} apart {plan.apart} {plan.is_sorted}" if plan.apart else own
+  return f"{own} apart {plan.set_layers} {plan.is_sorted}" if plan.set_layers else own
 
 
 def cost(plan: Plan) -> dict[str, int]:
@@ -386,7 +386,7 @@ def _held_tokens(plan: Plan) -> int:
 
 def _texts_of(
     symmetry: Symmetry, xs: prompts.Prompt, rows: engine.Rows, source: np.ndarray,
-    apart: bool = False, is_sorted: bool = False,
+    as_set: bool = False, is_sorted: bool = False,
 ) -> Callable[[np.ndarray], packing.Texts]:
   """A function from rows to the tokens of their views, and to how they are read."""
 
@@ -397,7 +397,7 @@ def _texts_of(
       x = prompts.sort_evidence(x) if is_sorted else x
       return packing.Texts(*prompts.pack(x), x.choices, x.choice_lengths, x.choice_chars,
                            jnp.cumsum(jnp.asarray(x.lengths)),
-                           *(prompts.apart(x) if apart else (None, None)))
+                           *(prompts.apart(x) if as_set else (None, None)))
 
     return jax.vmap(one)(elements, xs)
 

@@ -67,13 +67,13 @@ class Loaded(NamedTuple):
     apply: `(params, inputs) -> log_probs[C]` of one example, `inputs` being {features, log_probs}.
     adapt: `(model's params) -> params` that the student's pass is made with; None where the
       student leaves the model as it is, so that one pass serves both.
-    apart: the layers of the student's pass that read the evidence as a set, see `language.apart`.
+    set_layers: those of the student's pass that read the evidence as a set, see `language.apart`.
   """
 
   params: Params
   apply: Callable[[Params, students.Inputs], Array]
   adapt: Callable[[Params], Params] | None = None
-  apart: tuple[int, int] | None = None
+  set_layers: tuple[int, int] | None = None
 
 
 class Answers(NamedTuple):
@@ -284,7 +284,8 @@ def one_pass(
   params = {**model.params, **more}
   if loaded.adapt is None:
     return answer_rows(plan, params, batch_fn, loaded, ids)
-  own_plan = language.apart(plan, still(), loaded.apart) if loaded.apart else plan
+  own_plan = plan if loaded.set_layers is None else language.apart(
+      plan, still(), loaded.set_layers)
   found = answer_rows(own_plan, loaded.adapt(params), batch_fn, loaded, ids)
   # The model's own pass is another one.
   own = answer_rows(plan, params, batch_fn, loaded, ids, "asking the model itself")

@@ -11,6 +11,7 @@ from mezzanine_jax.base import Array
 
 # Values of `Prompt.group`.
 FIXED, EVIDENCE, OPTIONS, DEMONSTRATIONS, FACTS = range(5)
+_FACTOR = 2654435761  # of the hash of a segment; odd
 GROUP_NAMES = ("fixed", "evidence", "options", "demonstrations", "facts")
 
 
@@ -121,12 +122,13 @@ def sort_evidence(prompt: Prompt | Wordings) -> Prompt | Wordings:
   own = current(prompt)
   starts, lengths, tokens = map(jnp.asarray, (own.starts, own.lengths, own.tokens))
   is_unit = (jnp.asarray(own.group) == EVIDENCE) & (lengths > 0)
-  place_SxT = jnp.arange(tokens.shape[0]) - starts[:, None]
-  inside_SxT = (place_SxT >= 0) & (place_SxT < lengths[:, None])
-  # A polynomial in an odd number modulo 2^32: what comes first weighs otherwise than what follows.
-  powers = jnp.cumprod(jnp.full(tokens.shape[0], 2654435761, jnp.uint32))
-  terms = (tokens.astype(jnp.uint32) + 1) * powers[place_SxT]
-  hashes = jnp.where(inside_SxT, terms, 0).sum(1, dtype=jnp.uint32)
+  # A polynomial in an odd number, modulo 2^32; dividing by the power at a segment's start, which
+  # odd numbers allow, takes away where it stands among the tokens.
+  powers, inverses = (jnp.cumprod(jnp.full(tokens.shape[0] + 1, factor, jnp.uint32))
+                      for factor in (_FACTOR, pow(_FACTOR, -1, 2**32)))
+  sums = jnp.cumsum((tokens.astype(jnp.uint32) + 1) * powers[:-1], dtype=jnp.uint32)
+  sums = jnp.concatenate([jnp.zeros(1, jnp.uint32), sums])
+  hashes = (sums[starts + lengths] - sums[starts]) * inverses[starts]
   place = jnp.arange(len(starts))
   slots = jnp.lexsort((place, ~is_unit))
   source = jnp.zeros_like(place).at[slots].set(
@@ -140,7 +142,7 @@ def apart(prompt: Prompt | Wordings) -> tuple[Array, Array]:
   Every segment of evidence is a unit: see `Stream.units`. Its tokens have the
   positions that they would have if it stood in the middle of the evidence, which are half-way
   between those of the first and the last place. So no order of the evidence changes anything, where
-  it stands together. Other tokens keep their places.
+  it stands together and all layers read it so. Other tokens keep their places.
 
   Args:
     prompt: one prompt (no batch axis), acted upon or not.

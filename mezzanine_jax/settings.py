@@ -163,9 +163,9 @@ class AdapterFields(_Checked):
   lora_eval_every: int = option(
       50, "lora, set: steps between two looks at the validation part", at_least=1)
   lora_valid: int = option(120, "lora, set: most validation examples looked at", at_least=1)
-  set_layers: str | None = option(
-      None, "set: layers that read the evidence as a set, FIRST:LAST without the last (none: the"
-      " middle third of the model; 0:0 for none of them)")
+  set_layers: str = option(
+      "middle", "set: layers that read the evidence as a set: the middle third, or FIRST:LAST"
+      " without the last, 0:0 for none")
   lora_control: bool = option(
       False, "lora, set: train adapters on shuffled targets, too, which takes as long again")
 

@@ -58,13 +58,13 @@ def test_the_table_has_the_students_and_the_runs_own_figures(fidelity, run, tmp_
   assert len(lines[1]) <= 80 and (tmp_path / "f.json").is_file()
 
 
-def test_settings_are_chosen_on_the_validation_part(fidelity, run, tmp_path):
+def test_trainings_of_other_settings_do_not_meet(fidelity, run, tmp_path):
   out, _ = run
-  args = ["--run", str(out), "--heads", "none", "--adapters", "set", "--field", "lora_steps=0"]
-  test = fidelity.main([*args, "--work", str(tmp_path / "a")])["students"]
-  valid = fidelity.main([*args, "--part", "valid", "--work", str(tmp_path / "b")])["students"]
-  assert [own["student"] for own in valid] == [own["student"] for own in test]
-  assert valid[0]["pairwise_tv"] != test[0]["pairwise_tv"]  # of other examples
-  assert valid[1]["pairwise_tv"] == test[1]["pairwise_tv"] == 0
-  table = fidelity.read(out, None, "valid")
-  np.testing.assert_array_equal(np.sort(table.test), np.sort(table.parts[1]))
+  args = ["--run", str(out), "--heads", "none", "--adapters", "set", "--work", str(tmp_path)]
+  found = [fidelity.main([*args, "--field", "lora_steps=0", "--field", f"set_layers={layers}"])
+           for layers in ("0:0", "0:2", "0:2")]
+  sorted_only, first, again = (own["students"][1] for own in found)
+  assert len(list(tmp_path.iterdir())) == 2
+  assert first["fidelity"] == again["fidelity"] != sorted_only["fidelity"]
+  (point,) = first["history"]  # one look, by which layers are chosen
+  assert point["valid_kl"] > 0 and first["model_valid_kl"] > 0

@@ -101,6 +101,21 @@ def test_gradient_is_that_of_forward_mode_and_of_no_remat(case):
   assert abs(float(slope)) > 1e-2
 
 
+def test_rows_are_looked_at_in_the_reading_that_will_be_used(case):
+  as_set = language.apart(case.plan, SYMMETRY, (0, 2))
+  looked_at = case.targets((6, 7), "canonical")
+  found = case.train(steps=0, valid_plan=as_set)
+  inputs = _packed(as_set, looked_at.row)
+  (point,) = case.train((6, 7), steps=0).history
+  assert point.valid_kl != found.history[0].valid_kl
+  log_probs = np.asarray(case.batch_fn(case.params, *inputs).log_probs, np.float64)
+  teacher = np.asarray(looked_at.teacher_log_probs, np.float64)
+  views = case.targets((6, 7))
+  assert found.history[0].valid_kl == pytest.approx(
+      np.mean((np.exp(teacher) * (teacher - log_probs)).sum(1)), rel=1e-4)
+  assert len(views.row) > 2  # all views of a set say what the canonical one says
+
+
 def test_training_brings_unseen_rows_nearer_and_its_figures_are_true(case):
   found = case.train()
   assert [p.step for p in found.history] == [0, 10, 20, 30] and found.best_step > 0
@@ -153,7 +168,7 @@ def test_rows_of_all_lengths_count_by_their_weight():
 
 
 @pytest.mark.parametrize(("settings", "says"), [
-    ({"steps": 0}, "steps must be >= 1"),
+    ({"steps": -1}, "steps must be >= 0"),
     ({"learning_rate": 0.0}, "learning_rate must be > 0"),
     ({"learning_rate": 1e30}, "not finite at step 10: lower learning_rate"),
 ])

@@ -60,6 +60,10 @@ def test_sorted_evidence_is_one_text_for_all_orders():
     assert (own.starts[0], own.starts[6]) == (prompt.starts[0], prompt.starts[6])
     found.append(tuple(np.asarray(prompts.pack(own)[0])))
   assert len(set(found)) == 1
+  twice = prompts.make_prompt([[9], [5, 6], [7], [5, 6], [8]], [0, 1, 1, 1, 0], [[1]], [1])
+  packed = {tuple(np.asarray(prompts.pack(prompts.sort_evidence(segment_order().act(
+      np.array([0, *order, 4]), twice)))[0])) for order in ((1, 2, 3), (2, 1, 3), (3, 1, 2))}
+  assert len(packed) == 1  # like sentences may stand in any order
   others = [random_prompt(np.random.default_rng(n), sentences=5) for n in range(20)]
   orders = {tuple(np.argsort(np.asarray(prompts.sort_evidence(p).starts))) for p in others}
   assert len(orders) > 10  # the texts fix the order, not the places

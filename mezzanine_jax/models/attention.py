@@ -45,8 +45,8 @@ class Stream(NamedTuple):
       end, and padding stands behind it (a causal model), or there is none (others).
     units: int32[R, L] or None. Tokens of two different positive numbers do not see each other: the
       units of a text that is read as a set. 0 is seen by all and sees all.
-    set_positions: int32[T] or None, the place of each token where the text is read as a set; see
-      `Transformer.set_layers`.
+    set_positions: int32[T], the place of each token in the layers that read the text as a set, see
+      `Transformer.set_layers`; None where `units` is.
   """
 
   tokens: Array

@@ -251,7 +251,8 @@ class Transformer(nn.Module):
     dtype: float32 (exact products) or bfloat16 (matmul inputs; sums, norms, softmax and the
       residual stream stay float32).
     set_layers: (first, last), the blocks from first up to but not with last read a stream's `units`
-      as a set, in `set_positions`; the others read the text as it stands. None: all.
+      as a set, in `set_positions`; the others read the text as it stands. None: all. Learned
+      positions are added once, before all layers: those of the set if the first one reads it.
     remat: whether a backward pass keeps only the products of each block, and computes the rest
       of it again: for training, where memory would not do.
 

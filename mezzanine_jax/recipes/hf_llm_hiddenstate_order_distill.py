@@ -227,12 +227,17 @@ def predictor(saved: predict.Saved) -> Callable[[Sequence[Example]], predict.Ans
     InputError: if the language model or the student cannot be used.
   """
   config, lm = saved.config, predict.load_same_lm(saved)
-  is_adapted = saved.meta["name"] in adapters.NAMES
-  loaded = (adapters.load if is_adapted else predict.load_head)(saved.params, saved.meta)
-  lm_batch_fn = (adapters.scorer if is_adapted else batch_fn)(config, lm, still())
+  if saved.meta["name"] in adapters.NAMES:
+    loaded = adapters.load(saved.params, saved.meta, lm.config.num_layers)
+    lm_batch_fn = experiment.lm_answers(config, lm, still(), set_layers=loaded.set_layers)
+  else:
+    loaded = predict.load_head(saved.params, saved.meta)
+    lm_batch_fn = batch_fn(config, lm, still())
 
   def answer(examples: Sequence[Example]) -> predict.Answers:
     prepared = predict.prepare(saved, lm, examples)
+    if loaded.set_layers is not None:
+      adapters.check_exact(prepared)
     if config.embed_mode == "segments":  # the features of a run have a place for each of its own
       places = saved.meta["feature_size"] // (lm.config.width * len(_layers(config.embed_layer)))
       prepared = language.with_segments(prepared, places - 2)

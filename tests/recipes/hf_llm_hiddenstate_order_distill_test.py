@@ -219,17 +219,25 @@ def test_the_language_model_itself_as_the_student(config, tmp_path, student):
   again.check_same(tmp_path / "out", predict.predict(
       tmp_path / "out", again.write_test_part(own, tmp_path / "new.jsonl")))
   reported.check_run(tmp_path / "out")
+  if student == "set":  # the layers are those of the student, not of today's settings
+    kept = tmp_path / "out/student/student.json"
+    meta = json.loads(kept.read_text())
+    for change, says in (({"set_layers": [1, 9]}, "damaged"), ({}, "kept by an earlier version")):
+      made = {k: v for k, v in meta["settings"].items() if k != "set_layers"} | change
+      kept.write_text(json.dumps(meta | {"settings": made}))
+      with pytest.raises(InputError, match=says):
+        predict.predict(tmp_path / "out", str(tmp_path / "new.jsonl"))
 
 
 def test_a_set_without_training_is_the_models_own_reading(config, tmp_path):
   found = {}
-  for layers in ("0:0", None):
+  for layers in ("0:0", "middle"):
     own = dataclasses.replace(config, student="set", lora_steps=0, set_layers=layers)
-    block = recipe.run(own, tmp_path / str(layers).replace(":", "_"))["student"]
-    assert block["chosen_by"] == "no training" and block["history"] == []
+    block = recipe.run(own, tmp_path / layers.replace(":", "_"))["student"]
+    assert block["best_step"] == 0 and len(block["history"]) == 1
     assert block["order_blind"]["max_tv"] < 1e-5 and 0 <= block["fidelity"] < 10
     found[layers] = block["fidelity"]
-  assert found["0:0"] != found[None]  # two readings of the same rows
+  assert found["0:0"] != found["middle"]  # two readings of the same rows
 
 
 def test_attention_over_sentences_as_the_student(config, tmp_path):
@@ -258,7 +266,7 @@ def test_attention_over_sentences_as_the_student(config, tmp_path):
     ({"student": "set", "symmetry": "segment_order,demonstration_order"}, "only the symmetry"),
     ({"student": "set", "keep_first": 1}, "but keep_first or keep_last leave some of it in place"),
     ({"student": "set", "set_layers": "1:3"}, "within 0:2, got '1:3'"),
-    ({"student": "set", "set_layers": "1"}, "two layers such as 10:20"),
+    ({"student": "set", "set_layers": "1"}, "middle, or two layers such as 10:20"),
 ])
 def test_students_that_cannot_be_are_refused_before_anything_is_written(
     config, tmp_path, fields, says):
