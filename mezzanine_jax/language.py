@@ -258,8 +258,10 @@ def only_rows(plan: Plan, which: np.ndarray, batch_tokens: int, max_shapes: int)
   elements = jax.tree.map(lambda a: a[which], plan.rows.elements)
   none = np.empty(0, np.int32)
   rows = engine.Rows(plan.rows.example[which], elements, none, none[:, None])
+  views = jax.tree.map(lambda a: a[:0], plan.views)  # of no example, as the index is
   return plan._replace(
-      rows=rows, source=plan.source[which], texts_of=lambda part: plan.texts_of(which[part]),
+      views=views, rows=rows, source=plan.source[which],
+      texts_of=lambda part: plan.texts_of(which[part]),
       lengths=plan.lengths[which], shared=shared, batches=batches,
   )
 
