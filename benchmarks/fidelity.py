@@ -132,9 +132,9 @@ def read(path: pathlib.Path, longest: int | None) -> Table:
   data = distill_data.DistillData(
       arrays["features"], arrays["log_probs"], plan.rows.row, plan.views.log_weights,
       np.asarray(evaluation.teacher(beliefs)), asked.data.labels)
-  parts = tuple(own[kept[own]] for own in parts)
   asked = asked._replace(data=asked.data._replace(is_test=asked.data.is_test & kept))
   test = np.flatnonzero(asked.data.is_test)
+  parts = tuple(part[kept[part]] for part in parts)
   return Table(config, asked, plan, parts, data,
                evaluation.select(beliefs, test), test, np.asarray(asked.data.clusters)[test])
 

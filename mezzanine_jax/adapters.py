@@ -3,9 +3,9 @@
 `lora` reads a view as it stands. `set` reads the evidence as a set, so that its answer cannot
 depend on the order: it sorts the sentences first (see `prompts.sort_evidence`), and in some layers
 they do not see each other and all have the middle positions (see `prompts.apart`). These are the
-middle third of the model unless `set_layers` says otherwise: there most of the order's influence
-arises, and the layers below have read every sentence with others around it. Adapters make up for
-what it then does not see; with `lora_steps` 0 it is the model's own reading of the set.
+middle third of the model unless `set_layers` says otherwise: the layers below have then read every
+sentence with others around it. Adapters are to make up for what it does not see; with `lora_steps`
+0 it is the model's own reading of the set.
 """
 
 import pathlib
@@ -174,7 +174,8 @@ def learn(
   read = learned_from = plan
   if is_set:
     read = language.apart(plan, asked.symmetry, layers)
-    learned_from = language.apart(plan, asked.symmetry, layers, is_sorted=views == "canonical")
+    learned_from = read if views == "canonical" else language.apart(
+        plan, asked.symmetry, layers, is_sorted=False)
   start = lora.init_adapters(lm.params, keys[0], rank=made["rank"], targets=made["targets"])
   batch_fn = experiment.lm_answers(config, lm, asked.symmetry, remat=True, set_layers=layers)
   looked_at = finetune.targets(plan, teacher_log_probs, valid[: config.lora_valid], "canonical")
