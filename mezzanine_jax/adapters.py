@@ -177,11 +177,13 @@ def learn(
     learned_from = read if views == "canonical" else language.apart(
         plan, asked.symmetry, layers, is_sorted=False)
   start = lora.init_adapters(lm.params, keys[0], rank=made["rank"], targets=made["targets"])
-  batch_fn = experiment.lm_answers(config, lm, asked.symmetry, remat=True, set_layers=layers)
+  score_fn = experiment.lm_answers(config, lm, asked.symmetry, set_layers=layers)
+  batch_fn = experiment.lm_answers(
+      config, lm, asked.symmetry, config.lora_dtype, training=True, set_layers=layers)
   looked_at = finetune.targets(plan, teacher_log_probs, valid[: config.lora_valid], "canonical")
   with preemption.deferred() as terminated, progress.bar(title, config.lora_steps) as advance:
     found = finetune.finetune(
-        learned_from, batch_fn, lm.params, start,
+        learned_from, batch_fn, score_fn, lm.params, start,
         finetune.targets(plan, teacher_log_probs, train, views), looked_at,
         alpha=made["alpha"], steps=config.lora_steps, batch_tokens=config.lora_batch_tokens,
         learning_rate=config.lora_learning_rate, seed=config.seed,

@@ -24,6 +24,7 @@ from mezzanine_jax.mesh import make_mesh
 from mezzanine_jax.settings import WorldFields
 from mezzanine_jax.symmetries import make_symmetry
 from mezzanine_jax.worlds import World, get_world, load_world
+from mezzanine_jax.worlds.pairs import other_questions
 from mezzanine_jax.worlds.world import stacked_labels
 
 if TYPE_CHECKING:  # what only experiments with text need is imported where they do
@@ -43,6 +44,7 @@ class Data(NamedTuple):
     is_test: bool[N].
     labels: int32[N], -1 where unknown; float32[N, D] where they are real values.
     clusters: N names.
+    is_extra: bool[N], training examples that are only learned from, see `worlds.pairs`.
   """
 
   world: World
@@ -50,6 +52,7 @@ class Data(NamedTuple):
   is_test: np.ndarray
   labels: np.ndarray
   clusters: list[str]
+  is_extra: np.ndarray
 
 
 class Asked(NamedTuple):
@@ -126,13 +129,22 @@ def load_data(config: Any) -> Data:
       )
   with progress.bar("loading the data"):
     world = load_world(config.world, **dataclasses.asdict(config))
-  examples = world.train + world.test
+  extra = []
+  if number := getattr(config, "extra_questions", 0):
+    if world.evidence is None:
+      raise InputError(f"the world {config.world!r} has no evidence that other questions could be"
+                       f" asked about: leave extra_questions at 0, got {number}")
+    extra = other_questions(world.train, world.evidence, number, config.seed)
+  examples = world.train + extra + world.test
+  of_world, place = len(world.train), np.arange(len(examples))
+  is_test = place >= of_world + len(extra)
   return Data(
       world,
       examples,
-      np.arange(len(examples)) >= len(world.train),
+      is_test,
       stacked_labels(examples),
       [e.cluster for e in examples],
+      (place >= of_world) & ~is_test,
   )
 
 
@@ -144,6 +156,7 @@ def only_test(data: Data, number: int | None = None) -> Data:
       is_test=data.is_test[which],
       labels=data.labels[which],
       clusters=[data.clusters[n] for n in which],
+      is_extra=data.is_extra[which],
   )
 
 
@@ -259,14 +272,16 @@ def drawn(config: Any, data: Data) -> dict[str, Any]:
   """
   return {
       "keys": _keys(config, [e.id for e in data.examples]),
-      "num_views": np.where(
-          data.is_test, config.k_test, getattr(config, "k_train", config.k_test)),
+      "num_views": np.select(
+          [data.is_test, data.is_extra],
+          [config.k_test, getattr(config, "k_extra", config.k_test)],
+          getattr(config, "k_train", config.k_test)),
       "design": np.where(data.is_test, designs.for_gaps(config.design), config.design),
   }
 
 
 def split_training(config: Any, data: Data) -> tuple[np.ndarray, np.ndarray]:
-  """The training examples that are learned from, and those that choose the step.
+  """The training examples that are learned from, and those that choose the step: no extra ones.
 
   Raises:
     InputError: if there is one cluster only.
@@ -278,11 +293,11 @@ def split_training(config: Any, data: Data) -> tuple[np.ndarray, np.ndarray]:
         "all training examples are about one passage, so none can be held out to choose the"
         " step; give n_train examples of two passages or more"
     )
-  return parts
+  return parts[0], parts[1][~data.is_extra[parts[1]]]
 
 
 def lm_batch_fn(
-    config: Any, lm: "LanguageModel", symmetry: Symmetry, **features: Any
+    config: Any, lm: "LanguageModel", symmetry: Symmetry, dtype: str | None = None, **features: Any
 ) -> "Callable[..., scoring.Scores]":
   """The function of a batch of views: the model's choices, aligned, and its hidden states.
 
@@ -290,13 +305,14 @@ def lm_batch_fn(
     config: has a `choice_norm`.
     lm: the model.
     symmetry: the family of views.
-    **features: `embed_layer`, `embed_mode` and `remat`, see `scoring.rows_scorer`.
+    dtype: of the matrix products; the weights' by default.
+    **features: `embed_layer`, `embed_mode` and `training`, see `scoring.rows_scorer`.
   """
   from mezzanine_jax import scoring
 
   return scoring.view_rows_scorer(
       scoring.rows_scorer(
-          lm.config, dtype=lm.dtype, choice_norm=config.choice_norm, **features
+          lm.config, dtype=dtype or lm.dtype, choice_norm=config.choice_norm, **features
       ),
       symmetry,
   )
@@ -398,6 +414,7 @@ def data_block(asked: Asked, plan: "language.Plan | arrays.Plan") -> dict[str, A
         "movable": int((sizes > 1).sum()),
         "exact_orbits": int((views >= sizes).sum()),
     }
+  counts["train"]["extra"] = int(data.is_extra.sum())
   return {
       "notes": world.notes, "sha256": world.digests, "prompts": asked.prepared.counts,
       "template": asked.template, "choices": asked.choices, "label_names": world.label_names,

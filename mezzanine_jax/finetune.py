@@ -92,6 +92,7 @@ def targets(
 def finetune(
     plan: language.Plan,
     batch_fn: BatchFn,
+    score_fn: BatchFn,
     params: Params,
     adapters: Any,
     train: Target,
@@ -118,7 +119,9 @@ def finetune(
 
   Args:
     plan: the rows, as scored.
-    batch_fn: see `scoring.view_rows_scorer`; made with `remat=True` it needs far less memory.
+    batch_fn: see `scoring.view_rows_scorer`; made with `training=True` it needs far less memory
+      and time.
+    score_fn: the same, by which the validation rows are looked at.
     params: the language model's, frozen.
     adapters: the start, see `lora.init_adapters`.
     train: rows to learn from.
@@ -152,7 +155,6 @@ def finetune(
   valid_plan = plan if valid_plan is None else valid_plan
   optimizer = optimizers.warmup_cosine_adamw(learning_rate, max(steps, 1), weight_decay)
   step_fn = jax.jit(functools.partial(step, optimizer, batch_fn, alpha), donate_argnums=0)
-  score_fn = lambda params, elements, rows: batch_fn(params, elements, rows).log_probs
   buckets = _buckets(plan.lengths[train.row], train.weight, batch_tokens)
   extra = language.extra_tokens(plan.xs)
 
@@ -237,7 +239,7 @@ def step(
   """
 
   def loss_fn(adapters):
-    log_probs = batch_fn(lora.merge(params, adapters, alpha), *inputs).log_probs
+    log_probs = batch_fn(lora.attach(params, adapters, alpha), *inputs).log_probs
     return share * kl(teacher_log_probs, log_probs).sum()
 
   loss, grads = jax.value_and_grad(loss_fn)(state.adapters)
@@ -289,7 +291,7 @@ def _look(
   part = language.only_rows(plan, valid.row, batch_tokens, max_shapes=1)
   log_probs = engine.outputs(
       score_fn, language.ready(merged), lambda batch: language.batch_inputs(part, batch),
-      part.batches)
+      part.batches).log_probs
   order = np.argsort(valid.row)  # that of the part's rows
   to_teacher = kl(jnp.asarray(valid.teacher_log_probs[order]), log_probs)
   total = float(valid.weight[order] @ np.asarray(to_teacher, np.float64))

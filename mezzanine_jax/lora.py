@@ -88,6 +88,33 @@ def merge(params: Params, adapters: dict[str, dict[str, Array]], alpha: float = 
   return {**params, "layers": layers}
 
 
+def attach(params: Params, adapters: dict[str, dict[str, Array]], alpha: float = 16.0) -> Params:
+  """The model with its adapters beside its matrices: x W + x A B (alpha / r), as `merge` gives it.
+
+  No matrix is copied, and a gradient with respect to the adapters makes none of a matrix's size:
+  for training. One that is used many times is better merged.
+
+  Args:
+    params: the language model's.
+    adapters: see `init_adapters`.
+    alpha: the scale.
+
+  Returns:
+    Parameters that `models.transformer` takes; the adapters' stand beside each kernel.
+
+  Example:
+    >>> params = {"layers": {"q": {"kernel": jnp.ones((1, 2, 2))}}}
+    >>> adapters = {"q": {"a": jnp.ones((1, 2, 1)), "b": jnp.ones((1, 1, 2))}}
+    >>> sorted(attach(params, adapters)["layers"]["q"])
+    ['a', 'b', 'kernel']
+  """
+  layers = dict(params["layers"])
+  for target, own in adapters.items():
+    scale = alpha / own["a"].shape[-1]
+    layers[target] = {**layers[target], "a": own["a"], "b": own["b"] * scale}
+  return {**params, "layers": layers}
+
+
 def save_adapters(path: str | os.PathLike, adapters: Any, alpha: float = 16.0) -> None:
   """Writes adapters to a safetensors file: `q.a`, `q.b`, ... as in `init_adapters`, and `alpha`.
 

@@ -111,6 +111,8 @@ def plan(
   rows = config.n_test * (config.k_test + 1)
   if hasattr(config, "k_train"):
     rows += config.n_train * (config.k_train + 1)
+  rows += config.n_train * getattr(config, "extra_questions", 0) * (
+      getattr(config, "k_extra", 0) + 1)
   every = _layouts(task, given)
   layouts, tried = _with_room(every, topology)
   scoring, vain = _asked(task, layouts)

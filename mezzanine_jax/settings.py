@@ -150,6 +150,16 @@ class TrainingFields(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
+class ExtraFields(_Checked):
+  """More examples to learn from, which need no labels."""
+
+  extra_questions: int = option(
+      0, "questions of other training examples asked about each one's evidence, too, to learn from"
+      " only", at_least=0)
+  k_extra: int = option(2, "views of each of these", at_least=1)
+
+
+@dataclasses.dataclass(frozen=True)
 class AdapterFields(_Checked):
   """Low-rank adapters in the language model, the students `lora` and `set`."""
 
@@ -160,6 +170,9 @@ class AdapterFields(_Checked):
   lora_steps: int = option(300, "lora, set: optimizer steps; 0 for none", at_least=0)
   lora_learning_rate: float = option(5e-4, "lora, set: highest learning rate", at_least=1e-9)
   lora_batch_tokens: int = option(2560, "lora, set: tokens a step, about", at_least=1)
+  lora_dtype: str | None = option(
+      None, "lora, set: of the matrix products of training; bfloat16 is faster on processors that"
+      " multiply it (none: as the model's)", one_of=DTYPES)
   lora_eval_every: int = option(
       50, "lora, set: steps between two looks at the validation part", at_least=1)
   lora_valid: int = option(120, "lora, set: most validation examples looked at", at_least=1)

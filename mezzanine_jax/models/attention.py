@@ -1,10 +1,12 @@
 """Attention over rows of a stream of tokens, each of which several rows may share."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import linear_call
 
 Array = jax.Array
 DTypeLike = Any
@@ -22,9 +24,39 @@ def _precision(dtype: DTypeLike) -> jax.lax.Precision:
 
 
 def product(spec: str, a: Array, b: Array, dtype: DTypeLike) -> Array:
-  """Product of two arrays in `dtype`, accumulated and returned in float32."""
+  """Product of two arrays in `dtype`, accumulated and returned in float32.
+
+  So are its derivatives: cotangents are rounded to `dtype`, too, as units that multiply bfloat16
+  numbers take them only.
+  """
+  if jnp.dtype(dtype) == jnp.float32:
+    return _einsum(spec, a, b, dtype)
+  return _rounded(spec, dtype, a, b)
+
+
+def _einsum(spec: str, a: Array, b: Array, dtype: DTypeLike) -> Array:
   return jnp.einsum(spec, a.astype(dtype), b.astype(dtype), precision=_precision(dtype),
                     preferred_element_type=jnp.float32)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _rounded(spec: str, dtype: DTypeLike, a: Array, b: Array) -> Array:
+  return _einsum(spec, a, b, dtype)
+
+
+def _rounded_forward(spec, dtype, a, b):
+  a, b = a.astype(dtype), b.astype(dtype)
+  return _einsum(spec, a, b, dtype), (a, b)
+
+
+def _rounded_backward(spec, dtype, inputs, cotangent):
+  (of_a, of_b), out = spec.split("->")[0].split(","), spec.split("->")[1]
+  a, b = inputs
+  return (_einsum(f"{out},{of_b}->{of_a}", cotangent, b, dtype),
+          _einsum(f"{of_a},{out}->{of_b}", a, cotangent, dtype))
+
+
+_rounded.defvjp(_rounded_forward, _rounded_backward)
 
 
 class Stream(NamedTuple):
@@ -69,6 +101,46 @@ def one_row(tokens: Array, positions: Array, segments: Array | None = None) -> S
   places = jnp.arange(tokens.shape[0], dtype=jnp.int32)
   return Stream(tokens, positions, places[None], places,
                 None if segments is None else segments[None])
+
+
+def to_rows(x: Array, stream: Stream, shared: bool = True) -> Array:
+  """What the tokens at the places of every row have: [T, ...] to [R, L, ...].
+
+  Args:
+    x: [T, ...].
+    stream: says which token each place holds.
+    shared: whether two rows may hold one token. If none do, and what stands at padding does not
+      count, the derivative is a gather, too, where devices without atomic additions would add up
+      one number after the other.
+
+  Returns:
+    [R, L, ...]; anything at padding.
+  """
+  if not shared:
+    return linear_call(_places, _homes, stream, x)
+  return _places(stream, x)
+
+
+def to_tokens(x: Array, stream: Stream, shared: bool = True) -> Array:
+  """The tokens' own out of what stands at places: [R, L, ...] to [T, ...]; see `to_rows`."""
+  if not shared:
+    return linear_call(_homes, _own_places, stream, x)
+  return _homes(stream, x)
+
+
+def _places(stream: Stream, x: Array) -> Array:
+  return x[stream.rows]
+
+
+def _homes(stream: Stream, x: Array) -> Array:
+  return x.reshape(-1, *x.shape[2:])[stream.home]
+
+
+def _own_places(stream: Stream, x: Array) -> Array:
+  """As `_places`, 0 at places that are no token's home: the transpose of `_homes`."""
+  places = jnp.arange(stream.rows.size).reshape(stream.rows.shape)
+  own = stream.home[stream.rows] == places
+  return jnp.where(own.reshape(*own.shape, *[1] * (x.ndim - 1)), x[stream.rows], 0)
 
 
 def attend(

@@ -12,7 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.models.attention import Array, DTypeLike, Stream, attend, one_row, product
+from mezzanine_jax.models.attention import (
+    Array,
+    DTypeLike,
+    Stream,
+    attend,
+    one_row,
+    product,
+    to_rows,
+    to_tokens,
+)
 
 ACTIVATIONS = {
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
@@ -129,7 +138,7 @@ class TransformerConfig:
 
 
 class _Linear(nn.Module):
-  """x @ kernel + bias."""
+  """x @ kernel + bias, and + x @ a @ b where the parameters have an adapter (see `lora.attach`)."""
 
   features: int
   use_bias: bool
@@ -139,6 +148,9 @@ class _Linear(nn.Module):
   def __call__(self, x: Array) -> Array:
     kernel = self.param("kernel", _INIT, (x.shape[-1], self.features))
     y = product("td,df->tf", x, kernel, self.dtype)
+    if self.has_variable("params", "a"):
+      low = product("td,dr->tr", x, self.get_variable("params", "a"), self.dtype)
+      y = y + product("tr,rf->tf", low, self.get_variable("params", "b"), self.dtype)
     if self.use_bias:
       y = y + self.param("bias", nn.initializers.zeros, (self.features,))
     return y
@@ -181,6 +193,7 @@ class _Block(nn.Module):
 
   config: TransformerConfig
   dtype: DTypeLike
+  shared: bool
 
   @nn.compact
   def __call__(self, carry, slot: Array, is_set: Array, stream: Stream, rotary):
@@ -224,9 +237,9 @@ class _Block(nn.Module):
       k = _Norm("rmsnorm", c.norm_eps, name="k_norm")(k)
     if rotary is not None:
       q, k = _rotate(q, *rotary), _rotate(k, *rotary)
-    q, k, v = (a[stream.rows] for a in (q, k, v))
+    q, k, v = (to_rows(a, stream, self.shared) for a in (q, k, v))
     out = attend(q, k, v, stream, causal=c.causal, window=c.sliding_window, dtype=self.dtype)
-    out = out.reshape(-1, out.shape[-1])[stream.home]
+    out = to_tokens(out, stream, self.shared)
     return self._linear(out, c.width, c.out_bias, "out")
 
   def _mlp(self, x):
@@ -253,6 +266,7 @@ class Transformer(nn.Module):
     set_layers: (first, last), the blocks from first up to but not with last read a stream's `units`
       as a set, in `set_positions`; the others read the text as it stands. None: all. Learned
       positions are added once, before all layers: those of the set if the first one reads it.
+    shared: whether rows may share tokens; if not, gradients are much faster on a CPU.
     remat: whether a backward pass keeps only the products of each block, and computes the rest
       of it again: for training, where memory would not do.
 
@@ -270,6 +284,7 @@ class Transformer(nn.Module):
 
   config: TransformerConfig
   dtype: DTypeLike = jnp.float32
+  shared: bool = True
   remat: bool = False
   set_layers: tuple[int, int] | None = None
 
@@ -320,7 +335,7 @@ class Transformer(nn.Module):
       block = nn.remat(block, policy=saved, prevent_cse=False)  # a scan needs no barrier
     blocks = nn.scan(block, variable_axes={"params": 0}, split_rngs={"params": True},
                      in_axes=(0, 0, nn.broadcast, nn.broadcast), length=c.num_layers)
-    (hidden, kept), _ = blocks(c, self.dtype, name="layers")(
+    (hidden, kept), _ = blocks(c, self.dtype, self.shared, name="layers")(
         (hidden, kept), jnp.array(slots), jnp.array(is_set), stream, rotary)
     known = {i: kept[n] for n, i in enumerate(inner)}
     known[0] = embedded

@@ -46,6 +46,7 @@ from mezzanine_jax.models.load import LanguageModel
 from mezzanine_jax.scoring import EMBED_MODES
 from mezzanine_jax.settings import (
   AdapterFields,
+  ExtraFields,
   LmFields,
   RunFields,
   SymmetryFields,
@@ -59,7 +60,8 @@ show_views = experiment.show_views
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(RunFields, AdapterFields, TrainingFields, SymmetryFields, LmFields, WorldFields):
+class Config(RunFields, AdapterFields, ExtraFields, TrainingFields, SymmetryFields, LmFields,
+             WorldFields):
   """Every field of the recipe."""
 
   embed_layer: str = option(
