@@ -56,7 +56,7 @@ class Case:
     settings = {"steps": 30, "eval_every": 10, "batch_tokens": 256, "learning_rate": 1e-2,
                 **settings}
     return finetune.finetune(
-        self.plan, self.batch_fn, self.params, self.adapters, self.targets(range(6)),
+        self.plan, self.batch_fn, self.batch_fn, self.params, self.adapters, self.targets(range(6)),
         self.targets(valid), **settings)
 
   def kl(self, params, target):
@@ -78,6 +78,18 @@ def test_new_adapters_are_the_model_itself(case):
   assert lora.count(case.adapters) == 2 * 2 * (4 * 16 + (16 + 8 + 8 + 16))
 
 
+def test_adapters_beside_the_matrices_are_those_added_to_them(case):
+  adapters = jax.tree.map(
+      lambda a: jax.random.normal(jax.random.key(a.size), a.shape) * 0.1, case.adapters)
+  inputs = _packed(case.plan, case.targets(range(3)).row)
+  beside, merged, none = (
+      case.batch_fn(params, *inputs).log_probs
+      for params in (lora.attach(case.params, adapters, 4.0),
+                     lora.merge(case.params, adapters, 4.0), case.params))
+  np.testing.assert_allclose(beside, merged, atol=2e-5)
+  assert np.abs(beside - none).max() > 1e-2
+
+
 def test_gradient_is_that_of_forward_mode_and_of_no_remat(case):
   target = case.targets(range(3))
   adapters = jax.tree.map(
@@ -85,8 +97,8 @@ def test_gradient_is_that_of_forward_mode_and_of_no_remat(case):
   inputs = _packed(case.plan, target.row)
   plain = scoring.view_rows_scorer(scoring.rows_scorer(case.config), SYMMETRY)
 
-  def loss(batch_fn, adapters):
-    log_probs = batch_fn(lora.merge(case.params, adapters), *inputs).log_probs
+  def loss(batch_fn, adapters, put=lora.attach):
+    log_probs = batch_fn(put(case.params, adapters), *inputs).log_probs
     return -(jnp.exp(target.teacher_log_probs) * log_probs).sum()
 
   value_and_grad = jax.jit(jax.value_and_grad(loss, argnums=1), static_argnums=0)
@@ -96,7 +108,8 @@ def test_gradient_is_that_of_forward_mode_and_of_no_remat(case):
   direction = jax.tree.map(
       lambda a: jax.random.normal(jax.random.key(a.size + 1), a.shape), adapters)
   slope = sum(jax.tree.leaves(jax.tree.map(lambda g, d: (g * d).sum(), grads, direction)))
-  forward = jax.jit(lambda a, d: jax.jvp(lambda a: loss(plain, a), (a,), (d,))[1])
+  forward = jax.jit(lambda a, d: jax.jvp(
+      lambda a: loss(plain, a, lora.merge), (a,), (d,))[1])
   assert float(slope) == pytest.approx(float(forward(adapters, direction)), rel=1e-3)
   assert abs(float(slope)) > 1e-2
 
@@ -117,8 +130,8 @@ def test_rows_are_looked_at_in_the_reading_that_will_be_used(case):
 
 
 def test_training_brings_unseen_rows_nearer_and_its_figures_are_true(case):
-  found = case.train()
-  assert [p.step for p in found.history] == [0, 10, 20, 30] and found.best_step > 0
+  found = case.train(steps=60, eval_every=20)
+  assert [p.step for p in found.history] == [0, 20, 40, 60] and found.best_step > 0
   valid = case.targets((6, 7))
   start, best = found.history[0].valid_kl, min(p.valid_kl for p in found.history)
   assert start == pytest.approx(case.kl(case.params, valid), rel=1e-4)

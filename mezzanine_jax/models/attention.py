@@ -117,7 +117,7 @@ def to_rows(x: Array, stream: Stream, shared: bool = True) -> Array:
     [R, L, ...]; anything at padding.
   """
   if not shared:
-    return linear_call(_places, _homes, stream, x)
+    return linear_call(_places, _own_homes, stream, x)
   return _places(stream, x)
 
 
@@ -134,6 +134,12 @@ def _places(stream: Stream, x: Array) -> Array:
 
 def _homes(stream: Stream, x: Array) -> Array:
   return x.reshape(-1, *x.shape[2:])[stream.home]
+
+
+def _own_homes(stream: Stream, x: Array) -> Array:
+  """As `_homes`, 0 of tokens that stand in no row: the transpose of `_places`."""
+  own = stream.rows.reshape(-1)[stream.home] == jnp.arange(len(stream.home))
+  return jnp.where(own.reshape(-1, *[1] * (x.ndim - 2)), _homes(stream, x), 0)
 
 
 def _own_places(stream: Stream, x: Array) -> Array:

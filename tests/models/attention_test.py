@@ -1,9 +1,20 @@
 """Attention against the sum over what each place sees, written out in NumPy."""
 
+import functools
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mezzanine_jax.models.attention import Stream, attend, fused_causal
+from mezzanine_jax.models.attention import (
+    Stream,
+    attend,
+    fused_causal,
+    product,
+    to_rows,
+    to_tokens,
+)
 
 
 def _stream(segments):
@@ -62,3 +73,37 @@ def test_the_call_for_gpus_is_the_same_attention():
   plain = attend(q, k, v, stream, causal=True, window=None, dtype="float32")
   fused = fused_causal(q, k, v, dtype="float32", implementation="xla")
   np.testing.assert_allclose(fused, plain, atol=2e-6)
+
+
+@pytest.mark.parametrize("spec", ["td,df->tf", "rkth,rksh->rkts", "rkts,rksh->rkth"])
+def test_derivatives_of_a_rounded_product_are_those_of_the_exact_one(spec):
+  sizes = dict(zip("tdfrkhs", (5, 4, 3, 2, 2, 4, 6), strict=True))
+  of_a, of_b = spec.split("->")[0].split(",")
+  a, b = (jax.random.normal(jax.random.key(n), [sizes[i] for i in own])
+          for n, own in enumerate((of_a, of_b)))
+  loss = lambda dtype: lambda a, b: jnp.sin(product(spec, a, b, dtype)).sum()
+  rounded = jax.grad(loss(jnp.bfloat16), (0, 1))(a, b)
+  exact = jax.grad(loss(jnp.float32), (0, 1))(a, b)
+  for found, right in zip(rounded, exact, strict=True):
+    assert found.dtype == jnp.float32
+    assert jnp.abs(found - right).max() < 0.03 * jnp.abs(right).max()
+    assert jnp.abs(found - right).max() > 0  # it is another product
+
+
+def test_derivatives_of_rows_without_shared_tokens_are_those_of_the_general_gather():
+  rows = jnp.array([[4, 0, 1], [3, 2, 2]])  # the last place is padding
+  home = jnp.array([1, 2, 4, 3, 0, 0])  # the last token stands in no row
+  stream = Stream(jnp.arange(6), jnp.arange(6), rows, home)
+  real, real_tokens = jnp.array([[1, 1, 1], [1, 1, 0]])[:, :, None], jnp.arange(6)[:, None] < 5
+
+  def loss(shared, x):
+    y = to_rows(x, stream, shared) * real  # what stands at padding does not count
+    weighed = jnp.sin(y) * (1 + jnp.arange(6).reshape(2, 3, 1))
+    return (real_tokens * to_tokens(weighed, stream, shared) ** 2).sum()
+
+  x = jax.random.normal(jax.random.key(0), (6, 2))
+  one, other = (functools.partial(loss, shared) for shared in (True, False))
+  np.testing.assert_allclose(one(x), other(x))
+  np.testing.assert_allclose(jax.grad(one)(x), jax.grad(other)(x), rtol=1e-6)
+  np.testing.assert_allclose(jax.jvp(one, (x,), (x,))[1], jax.jvp(other, (x,), (x,))[1], rtol=1e-6)
+  assert jnp.abs(jax.grad(one)(x)[:5]).min() > 0
