@@ -75,8 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
       rows.append(contend(table, baseline, split, args.budget // views, args, views))
       show(rows[-1])
   for name in args.adapters.split(",") if args.adapters else ():
-    rows.append(adapt(table, baseline, name, args))
-    show(rows[-1])
+    for count in args.curve or [len(table.parts[0])]:
+      rows.append(adapt(table, baseline, name, count, args))
+      show(rows[-1])
   results = {"benchmark": "fidelity", "run": table.config.__dict__, "students": rows, "settings": {
       k: v for k, v in vars(args).items() if k not in ("json", "run", "work")}}
   if args.json:
@@ -213,7 +214,7 @@ def contend(
 
 
 def adapt(
-    table: Table, baseline: Any, name: str, args: argparse.Namespace
+    table: Table, baseline: Any, name: str, count: int, args: argparse.Namespace
 ) -> dict[str, Any]:
   """Adapters in the model, once; what is trained and scored is kept, and a stop loses little."""
   started = time.monotonic()
@@ -221,15 +222,16 @@ def adapt(
   own = config.resolve(recipe.Config, table.config.__dict__, fields | {"student": name})
   work = args.work or args.run.with_name(args.run.name + "-fidelity")
   made = {name: value for name, value in vars(own).items() if name.startswith(("lora_", "set_"))}
-  of = store_lib.fingerprint(made | {"longest": args.longest, "views": own.student_views})
+  parts = table.parts[0][:count], table.parts[1]
+  of = store_lib.fingerprint(made | {
+      "longest": args.longest, "views": own.student_views, "passages": len(parts[0])})
   folder = runs.Folder(work / f"{name}-{of[:8]}", {}, None)
   learned = adapters.learn(
       own, table.asked, table.plan, table.data.log_probs, table.data.teacher_log_probs,
-      table.parts, folder)
+      parts, folder)
   return row(table, baseline, f"{name}, {own.lora_steps} steps", [
       _beliefs(table, learned.log_probs)], time.monotonic() - started) | learned.block | {
-          "passages": len(table.parts[0]),
-          **adapters.settings(own, table.asked.lm.config.num_layers)}
+          "passages": len(parts[0]), **adapters.settings(own, table.asked.lm.config.num_layers)}
 
 
 def _first_views(data: distill_data.DistillData, views: int) -> distill_data.DistillData:

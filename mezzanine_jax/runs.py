@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import mezzanine_jax
@@ -21,6 +21,9 @@ LOCK = "run.lock"
 # What a process may leave that was killed before it wrote `config.json`.
 _LEFT = {LOCK, CONFIG + store_lib.PART}
 _LONGEST_NAME = 255  # bytes, of a file on any usual system
+
+Results = dict[str, Any]  # what `results.json` holds
+Run = Callable[[Any, "str | pathlib.Path"], Results]  # (configuration, folder) -> results
 
 
 class Folder(NamedTuple):
@@ -60,6 +63,44 @@ def opened(out: str | pathlib.Path, recipe: str, config: Any) -> Iterator[Folder
   folder = look(out, recipe, config)
   with contextlib.ExitStack() as held:
     yield folder._replace(held=held)
+
+
+def in_folder(recipe: str) -> Callable[[Callable[[Any, Folder], Results]], Run]:
+  """Makes a recipe's `run(config, out)` of a function that runs it in a folder that is its own.
+
+  Args:
+    recipe: the recipe's name.
+
+  Example:
+    >>> @in_folder("bars")
+    ... def run(config, folder):
+    ...   return {"path": folder.path}
+    >>> run.__doc__.splitlines()[0]
+    'Runs the experiment, or continues it, or returns the results of a finished one.'
+  """
+
+  def named(body: Callable[[Any, Folder], Results]) -> Run:
+    def run(config: Any, out: str | pathlib.Path) -> Results:
+      """Runs the experiment, or continues it, or returns the results of a finished one.
+
+      Args:
+        config: the recipe's `Config`.
+        out: the run's folder.
+
+      Returns:
+        What `results.json` holds.
+
+      Raises:
+        InputError: for input that cannot be used; nothing is written then, but for scores or a
+          loss that turn out not to be finite.
+      """
+      with opened(out, recipe, config) as folder:
+        return body(config, folder) if folder.results is None else folder.results
+
+    run.__module__ = body.__module__
+    return run
+
+  return named
 
 
 def look(out: str | pathlib.Path, recipe: str, config: Any) -> Folder:

@@ -58,26 +58,9 @@ class Config(value_distill.ValueFields):
   k_test: int = option(2, "views of a test example", at_least=2)
 
 
-def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
-  """Runs the experiment, or continues it, or returns the results of a finished one.
-
-  Args:
-    config: see `Config`.
-    out: the run's folder.
-
-  Returns:
-    What `results.json` holds; `retrieval` and the check `actions_matter` are this recipe's own.
-
-  Raises:
-    InputError: for input that cannot be used; nothing is written then, but for a loss that turns
-      out not to be finite.
-  """
-  with runs.opened(out, NAME, config) as folder:
-    return _run(config, folder) if folder.results is None else folder.results
-
-
-def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
-  """The run in a folder that is its own; its results."""
+@runs.in_folder(NAME)
+def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
+  """The run in a folder that is its own; `retrieval` and the check `actions_matter` are its own."""
   symmetry = _symmetry(config)
 
   def more(found: value_distill.Outcome) -> dict[str, Any]:

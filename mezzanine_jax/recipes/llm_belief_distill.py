@@ -82,25 +82,8 @@ class Config(RunFields, TrainingFields, SymmetryFields, LmFields, WorldFields):
       16, "test texts that speed is measured on", at_least=1, runtime=True)
 
 
-def run(config: Config, out: str | pathlib.Path) -> dict[str, Any]:
-  """Runs the experiment, or continues it, or returns the results of a finished one.
-
-  Args:
-    config: see `Config`.
-    out: the run's folder.
-
-  Returns:
-    What `results.json` holds.
-
-  Raises:
-    InputError: for input that cannot be used; nothing is written then, but for scores or a loss
-      that turn out not to be finite.
-  """
-  with runs.opened(out, NAME, config) as folder:
-    return _run(config, folder) if folder.results is None else folder.results
-
-
-def _run(config: Config, folder: runs.Folder) -> dict[str, Any]:
+@runs.in_folder(NAME)
+def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   """The run in a folder that is its own; its results."""
   started = time.monotonic()
   # Everything that can be wrong with the input shows before anything is written.
