@@ -306,7 +306,7 @@ def lm_batch_fn(
     lm: the model.
     symmetry: the family of views.
     dtype: of the matrix products; the weights' by default.
-    **features: `embed_layer`, `embed_mode` and `training`, see `scoring.rows_scorer`.
+    **features: `embed_layer`, `embed_mode` and `remat`, see `scoring.rows_scorer`.
   """
   from mezzanine_jax import scoring
 

@@ -119,8 +119,7 @@ def finetune(
 
   Args:
     plan: the rows, as scored.
-    batch_fn: see `scoring.view_rows_scorer`; made with `training=True` it needs far less memory
-      and time.
+    batch_fn: see `scoring.view_rows_scorer`; made with `remat=True` it needs far less memory.
     score_fn: the same, by which the validation rows are looked at.
     params: the language model's, frozen.
     adapters: the start, see `lora.init_adapters`.

@@ -239,7 +239,7 @@ def train_adapters(task: Task, layout: Layout) -> Training:
   settings["steps"] = max(settings["steps"], 1)
   optimizer = optimizers.warmup_cosine_adamw(
       settings["learning_rate"], settings["steps"], settings["weight_decay"])
-  batch_fn = experiment.lm_batch_fn(task.config, task.model, task.symmetry, training=True)
+  batch_fn = experiment.lm_batch_fn(task.config, task.model, task.symmetry, remat=True)
   mesh, params = layout.mesh, layout.params
   made = {name: getattr(task.config, f"lora_{name}") for name in ("rank", "targets")
           if hasattr(task.config, f"lora_{name}")}

@@ -44,7 +44,7 @@ class Case:
     self.params = jax.tree.map(lambda a: 10 * a if a.ndim > 1 else a,
                                init_params(self.config, jax.random.key(1)))
     self.batch_fn = scoring.view_rows_scorer(
-        scoring.rows_scorer(self.config, training=True), SYMMETRY)
+        scoring.rows_scorer(self.config, remat=True), SYMMETRY)
     odd = np.arange(8) % 2
     self.teacher = np.log(np.where(odd[:, None], [0.9, 0.1], [0.2, 0.8])).astype(np.float32)
     self.adapters = lora.init_adapters(self.params, jax.random.key(2), rank=2)

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.custom_derivatives import linear_call
 
 Array = jax.Array
 DTypeLike = Any
@@ -101,52 +100,6 @@ def one_row(tokens: Array, positions: Array, segments: Array | None = None) -> S
   places = jnp.arange(tokens.shape[0], dtype=jnp.int32)
   return Stream(tokens, positions, places[None], places,
                 None if segments is None else segments[None])
-
-
-def to_rows(x: Array, stream: Stream, shared: bool = True) -> Array:
-  """What the tokens at the places of every row have: [T, ...] to [R, L, ...].
-
-  Args:
-    x: [T, ...].
-    stream: says which token each place holds.
-    shared: whether two rows may hold one token. If none do, and what stands at padding does not
-      count, the derivative is a gather, too, where devices without atomic additions would add up
-      one number after the other.
-
-  Returns:
-    [R, L, ...]; anything at padding.
-  """
-  if not shared:
-    return linear_call(_places, _own_homes, stream, x)
-  return _places(stream, x)
-
-
-def to_tokens(x: Array, stream: Stream, shared: bool = True) -> Array:
-  """The tokens' own out of what stands at places: [R, L, ...] to [T, ...]; see `to_rows`."""
-  if not shared:
-    return linear_call(_homes, _own_places, stream, x)
-  return _homes(stream, x)
-
-
-def _places(stream: Stream, x: Array) -> Array:
-  return x[stream.rows]
-
-
-def _homes(stream: Stream, x: Array) -> Array:
-  return x.reshape(-1, *x.shape[2:])[stream.home]
-
-
-def _own_homes(stream: Stream, x: Array) -> Array:
-  """As `_homes`, 0 of tokens that stand in no row: the transpose of `_places`."""
-  own = stream.rows.reshape(-1)[stream.home] == jnp.arange(len(stream.home))
-  return jnp.where(own.reshape(-1, *[1] * (x.ndim - 2)), _homes(stream, x), 0)
-
-
-def _own_places(stream: Stream, x: Array) -> Array:
-  """As `_places`, 0 at places that are no token's home: the transpose of `_homes`."""
-  places = jnp.arange(stream.rows.size).reshape(stream.rows.shape)
-  own = stream.home[stream.rows] == places
-  return jnp.where(own.reshape(*own.shape, *[1] * (x.ndim - 1)), x[stream.rows], 0)
 
 
 def attend(

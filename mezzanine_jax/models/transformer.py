@@ -12,16 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.models.attention import (
-    Array,
-    DTypeLike,
-    Stream,
-    attend,
-    one_row,
-    product,
-    to_rows,
-    to_tokens,
-)
+from mezzanine_jax.models.attention import Array, DTypeLike, Stream, attend, one_row, product
 
 ACTIVATIONS = {
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
@@ -193,7 +184,6 @@ class _Block(nn.Module):
 
   config: TransformerConfig
   dtype: DTypeLike
-  shared: bool
 
   @nn.compact
   def __call__(self, carry, slot: Array, is_set: Array, stream: Stream, rotary):
@@ -237,9 +227,9 @@ class _Block(nn.Module):
       k = _Norm("rmsnorm", c.norm_eps, name="k_norm")(k)
     if rotary is not None:
       q, k = _rotate(q, *rotary), _rotate(k, *rotary)
-    q, k, v = (to_rows(a, stream, self.shared) for a in (q, k, v))
+    q, k, v = (a[stream.rows] for a in (q, k, v))
     out = attend(q, k, v, stream, causal=c.causal, window=c.sliding_window, dtype=self.dtype)
-    out = to_tokens(out, stream, self.shared)
+    out = out.reshape(-1, out.shape[-1])[stream.home]
     return self._linear(out, c.width, c.out_bias, "out")
 
   def _mlp(self, x):
@@ -266,7 +256,6 @@ class Transformer(nn.Module):
     set_layers: (first, last), the blocks from first up to but not with last read a stream's `units`
       as a set, in `set_positions`; the others read the text as it stands. None: all. Learned
       positions are added once, before all layers: those of the set if the first one reads it.
-    shared: whether rows may share tokens; if not, gradients are much faster on a CPU.
     remat: whether a backward pass keeps only the products of each block, and computes the rest
       of it again: for training, where memory would not do.
 
@@ -284,7 +273,6 @@ class Transformer(nn.Module):
 
   config: TransformerConfig
   dtype: DTypeLike = jnp.float32
-  shared: bool = True
   remat: bool = False
   set_layers: tuple[int, int] | None = None
 
@@ -335,7 +323,7 @@ class Transformer(nn.Module):
       block = nn.remat(block, policy=saved, prevent_cse=False)  # a scan needs no barrier
     blocks = nn.scan(block, variable_axes={"params": 0}, split_rngs={"params": True},
                      in_axes=(0, 0, nn.broadcast, nn.broadcast), length=c.num_layers)
-    (hidden, kept), _ = blocks(c, self.dtype, self.shared, name="layers")(
+    (hidden, kept), _ = blocks(c, self.dtype, name="layers")(
         (hidden, kept), jnp.array(slots), jnp.array(is_set), stream, rotary)
     known = {i: kept[n] for n, i in enumerate(inner)}
     known[0] = embedded

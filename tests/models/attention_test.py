@@ -1,20 +1,11 @@
 """Attention against the sum over what each place sees, written out in NumPy."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mezzanine_jax.models.attention import (
-    Stream,
-    attend,
-    fused_causal,
-    product,
-    to_rows,
-    to_tokens,
-)
+from mezzanine_jax.models.attention import Stream, attend, fused_causal, product
 
 
 def _stream(segments):
@@ -88,22 +79,3 @@ def test_derivatives_of_a_rounded_product_are_those_of_the_exact_one(spec):
     assert found.dtype == jnp.float32
     assert jnp.abs(found - right).max() < 0.03 * jnp.abs(right).max()
     assert jnp.abs(found - right).max() > 0  # it is another product
-
-
-def test_derivatives_of_rows_without_shared_tokens_are_those_of_the_general_gather():
-  rows = jnp.array([[4, 0, 1], [3, 2, 2]])  # the last place is padding
-  home = jnp.array([1, 2, 4, 3, 0, 0])  # the last token stands in no row
-  stream = Stream(jnp.arange(6), jnp.arange(6), rows, home)
-  real, real_tokens = jnp.array([[1, 1, 1], [1, 1, 0]])[:, :, None], jnp.arange(6)[:, None] < 5
-
-  def loss(shared, x):
-    y = to_rows(x, stream, shared) * real  # what stands at padding does not count
-    weighed = jnp.sin(y) * (1 + jnp.arange(6).reshape(2, 3, 1))
-    return (real_tokens * to_tokens(weighed, stream, shared) ** 2).sum()
-
-  x = jax.random.normal(jax.random.key(0), (6, 2))
-  one, other = (functools.partial(loss, shared) for shared in (True, False))
-  np.testing.assert_allclose(one(x), other(x))
-  np.testing.assert_allclose(jax.grad(one)(x), jax.grad(other)(x), rtol=1e-6)
-  np.testing.assert_allclose(jax.jvp(one, (x,), (x,))[1], jax.jvp(other, (x,), (x,))[1], rtol=1e-6)
-  assert jnp.abs(jax.grad(one)(x)[:5]).min() > 0
