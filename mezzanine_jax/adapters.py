@@ -105,10 +105,9 @@ def check(config: Any, lm: LanguageModel) -> None:
   if config.student == "set" and (config.keep_first or config.keep_last):
     raise InputError("the student 'set' reads all of the evidence as a set, but keep_first or"
                      " keep_last leave some of it in place: use lora")
-  for field, usual in (("temperature", 1), ("consistency_weight", 0), ("hard_label_weight", 0)):
-    if (value := getattr(config, field)) != usual:
-      raise InputError(f"adapters are trained by KL to the teacher alone, got {field} {value}:"
-                       f" leave it at {usual}, or choose a head")
+  if config.hard_label_weight:
+    raise InputError("adapters learn from the teacher alone, got hard_label_weight"
+                     f" {config.hard_label_weight}: leave it at 0, or choose a head")
   made = settings(config, lm.config.num_layers)
   jax.eval_shape(lambda params: lora.init_adapters(
       params, jax.random.key(0), rank=made["rank"], targets=made["targets"]), lm.params)
@@ -186,7 +185,8 @@ def learn(
         learned_from, batch_fn, score_fn, lm.params, start,
         finetune.targets(plan, teacher_log_probs, train, views), looked_at,
         alpha=made["alpha"], steps=config.lora_steps, batch_tokens=config.lora_batch_tokens,
-        learning_rate=config.lora_learning_rate, seed=config.seed,
+        learning_rate=config.lora_learning_rate, temperature=config.temperature,
+        consistency_weight=config.consistency_weight, seed=config.seed,
         eval_every=config.lora_eval_every, valid_plan=read, checkpoint_dir=where,
         progress=training.logged(folder.tracker, block), advance=advance, stop=terminated)
   if not control:

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mezzanine_jax import checkpoints, engine, language, lora, optimizers, preemption
+from mezzanine_jax import checkpoints, engine, language, lora, objectives, optimizers, preemption
 from mezzanine_jax.base import Array, Params
 from mezzanine_jax.distill import Point, point_at
 from mezzanine_jax.divergences import kl
 from mezzanine_jax.errors import InputError
 
+Objective = Callable[[Array, Array, Array], Array]  # (answers, teachers, share of a row) -> loss
 BatchFn = Callable[..., Any]  # (params, elements, rows) -> has log_probs[R, C], aligned
 _BUCKETS = 4  # shapes that are compiled: rows of a batch are of about one length
 
@@ -28,11 +29,13 @@ class Target(NamedTuple):
     row: int32[n], numbers of rows of a plan.
     weight: float64[n], how often each is drawn; sums to 1.
     teacher_log_probs: float32[n, C], what the model should say there.
+    example: int32[n], whose row it is.
   """
 
   row: np.ndarray
   weight: np.ndarray
   teacher_log_probs: np.ndarray
+  example: np.ndarray
 
 
 class Finetuned(NamedTuple):
@@ -80,13 +83,14 @@ def targets(
   examples = np.asarray(examples)
   if views == "canonical":
     row = plan.rows.canonical_row[examples]
-    return Target(row, np.full(len(row), 1 / len(row)), teacher_log_probs[examples])
+    return Target(row, np.full(len(row), 1 / len(row)), teacher_log_probs[examples], examples)
   row = plan.rows.row[examples]
   weight = np.exp(np.asarray(plan.views.log_weights, np.float64)[examples])
   owner = np.broadcast_to(examples[:, None], row.shape)[weight > 0]
   distinct, first, inverse = np.unique(row[weight > 0], return_index=True, return_inverse=True)
   total = np.bincount(inverse, weight[weight > 0])
-  return Target(distinct.astype(np.int32), total / total.sum(), teacher_log_probs[owner[first]])
+  owner = owner[first]
+  return Target(distinct.astype(np.int32), total / total.sum(), teacher_log_probs[owner], owner)
 
 
 def finetune(
@@ -103,6 +107,8 @@ def finetune(
     batch_tokens: int = 2560,
     learning_rate: float = 5e-4,
     weight_decay: float = 0.0,
+    temperature: float = 1.0,
+    consistency_weight: float = 0.0,
     seed: int = 0,
     eval_every: int = 50,
     valid_plan: language.Plan | None = None,
@@ -130,6 +136,8 @@ def finetune(
     batch_tokens: tokens a step, about.
     learning_rate: the highest, see `optimizers.warmup_cosine_adamw`.
     weight_decay: see there.
+    temperature: see `objectives.rows_loss`.
+    consistency_weight: see there; above 0 the rows of a step are pairs of views.
     seed: of the rows' order.
     eval_every: steps between two looks at the validation rows.
     valid_plan: the same rows in another reading, in which the validation rows are looked at; the
@@ -151,16 +159,25 @@ def finetune(
       learning_rate, weight_decay, eval_every=eval_every, batch_tokens=batch_tokens)
   if steps < 0:
     raise InputError(f"steps must be >= 0, got {steps}")
+  objectives.check_objective(0.0, temperature, consistency_weight)
+  if consistency_weight and len(np.unique(train.example)) == len(train.row):
+    raise InputError("consistency_weight > 0 needs two views of an example or more, but the student"
+                     " learns from one: give student_views all, or leave it at 0")
   valid_plan = plan if valid_plan is None else valid_plan
   optimizer = optimizers.warmup_cosine_adamw(learning_rate, max(steps, 1), weight_decay)
-  step_fn = jax.jit(functools.partial(step, optimizer, batch_fn, alpha), donate_argnums=0)
-  buckets = _buckets(plan.lengths[train.row], train.weight, batch_tokens)
+  objective = functools.partial(
+      objectives.rows_loss, temperature=temperature, consistency_weight=consistency_weight)
+  step_fn = jax.jit(
+      functools.partial(step, optimizer, batch_fn, alpha, objective), donate_argnums=0)
+  in_pairs = consistency_weight > 0
+  buckets = _buckets(plan.lengths[train.row], train.weight, batch_tokens, in_pairs)
   extra = language.extra_tokens(plan.xs)
 
   looks = 1 + math.ceil(steps / eval_every)
   state = start(optimizer, adapters, looks)
   if checkpoint_dir is not None:
-    settings = repr((alpha, steps, batch_tokens, learning_rate, weight_decay, seed, eval_every,
+    settings = repr((alpha, steps, batch_tokens, learning_rate, weight_decay, temperature,
+                     consistency_weight, seed, eval_every,
                      language.digest(plan), language.digest(valid_plan)))
     fingerprint = checkpoints.fingerprint(settings, (adapters, tuple(train), tuple(valid)))
     restored = checkpoints.restore_last(checkpoint_dir, fingerprint, state)
@@ -191,7 +208,7 @@ def finetune(
     if done == steps:
       break
     rng = np.random.default_rng([seed, done])
-    chosen, shape, share = _draw(rng, buckets, train.weight)
+    chosen, shape, share = _draw(rng, buckets, train, in_pairs)
     tokens, size, length = shape
     inputs = language.pack(
         plan, train.row[chosen], np.zeros(size, np.int32), tokens=tokens + size * extra, size=size,
@@ -218,15 +235,16 @@ def start(optimizer: optax.GradientTransformation, adapters: Any, looks: int) ->
 
 
 def step(
-    optimizer: optax.GradientTransformation, batch_fn: BatchFn, alpha: float, state: State,
-    params: Params, inputs: Any, teacher_log_probs: Array, share: Array,
+    optimizer: optax.GradientTransformation, batch_fn: BatchFn, alpha: float, objective: Objective,
+    state: State, params: Params, inputs: Any, teacher_log_probs: Array, share: Array,
 ) -> State:
-  """One optimizer step; the loss is KL to the teacher, summed with equal weights.
+  """One optimizer step.
 
   Args:
     optimizer: of the adapters.
     batch_fn: as for `finetune`.
     alpha: see `lora.merge`.
+    objective: see `objectives.rows_loss`.
     state: before the step.
     params: the language model's.
     inputs: of `batch_fn`, behind the parameters.
@@ -239,7 +257,7 @@ def step(
 
   def loss_fn(adapters):
     log_probs = batch_fn(lora.attach(params, adapters, alpha), *inputs).log_probs
-    return share * kl(teacher_log_probs, log_probs).sum()
+    return objective(log_probs, teacher_log_probs, share)
 
   loss, grads = jax.value_and_grad(loss_fn)(state.adapters)
   updates, opt_state = optimizer.update(grads, state.opt_state, state.adapters)
@@ -259,12 +277,16 @@ class _Bucket(NamedTuple):
   length: int
 
 
-def _buckets(lengths: np.ndarray, weight: np.ndarray, batch_tokens: int) -> list[_Bucket]:
+def _buckets(
+    lengths: np.ndarray, weight: np.ndarray, batch_tokens: int, in_pairs: bool = False
+) -> list[_Bucket]:
   """Rows by length in a few groups; every row is equally worth by its weight."""
   order = np.argsort(lengths, kind="stable")
   parts = [part for part in np.array_split(order, min(_BUCKETS, len(order))) if len(part)]
   longest = [-(-int(lengths[part].max()) // 8) * 8 for part in parts]
   sizes = [max(batch_tokens // length, 1) for length in longest]
+  if in_pairs:
+    sizes = [max(size // 2 * 2, 2) for size in sizes]
   chances = np.array([weight[p].sum() / s for p, s in zip(parts, sizes, strict=True)])
   chances /= chances.sum()
   mean = float(chances @ sizes)
@@ -273,12 +295,27 @@ def _buckets(lengths: np.ndarray, weight: np.ndarray, batch_tokens: int) -> list
 
 
 def _draw(
-    rng: np.random.Generator, buckets: list[_Bucket], weight: np.ndarray
+    rng: np.random.Generator, buckets: list[_Bucket], train: Target, in_pairs: bool
 ) -> tuple[np.ndarray, tuple[int, int, int], float]:
-  """Rows of one batch, its shape, and the weight of each row's loss."""
+  """Rows of one batch, its shape, and the weight of each row's loss.
+
+  In pairs, every second row is another view of the example before it.
+  """
   own = buckets[rng.choice(len(buckets), p=[b.chance for b in buckets])]
-  p = weight[own.rows] / weight[own.rows].sum()
-  return rng.choice(own.rows, own.size, p=p), (own.tokens, own.size, own.length), own.share
+  p = train.weight[own.rows] / train.weight[own.rows].sum()
+  shape = own.tokens, own.size, own.length
+  if not in_pairs:
+    return rng.choice(own.rows, own.size, p=p), shape, own.share
+  first = rng.choice(own.rows, own.size // 2, p=p)
+  second = [_other(rng, train, n) for n in first]
+  return np.stack([first, second], 1).reshape(-1), shape, own.share
+
+
+def _other(rng: np.random.Generator, train: Target, n: int) -> int:
+  """Another row of the example of row n; row n where there is none."""
+  others = np.flatnonzero(train.example == train.example[n])
+  others = others[others != n]
+  return int(rng.choice(others)) if len(others) else int(n)
 
 
 def _look(

@@ -70,6 +70,35 @@ def disagreement(log_probs_BxC: Array, target: str = BELIEFS) -> Array:
   return (distance(first, second) + distance(second, first)).mean() / 2
 
 
+def rows_loss(
+  log_probs_RxC: Array, teacher_log_probs_RxC: Array, share: Array, temperature: float = 1.0,
+  consistency_weight: float = 0.0,
+) -> Array:
+  """Of a batch of rows: `share · Σ distill_loss` (no labels) + the weighted `disagreement`.
+
+  Args:
+    log_probs_RxC: float32[R, C], a student's; with a `consistency_weight` rows 2i and 2i + 1 are of
+      one example.
+    teacher_log_probs_RxC: float32[R, C].
+    share: float32[], the weight of a row.
+    temperature: see `distill_loss`.
+    consistency_weight: of `disagreement`, >= 0.
+
+  Returns:
+    float32[].
+
+  Example:
+    >>> half = jnp.log(jnp.full((2, 2), 0.5))
+    >>> float(rows_loss(half, half, jnp.array(0.5), consistency_weight=1.0))
+    0.0
+  """
+  losses, _ = jax.vmap(lambda own, teacher: distill_loss(
+      own, teacher, jnp.array(-1), temperature=temperature))(log_probs_RxC, teacher_log_probs_RxC)
+  if not consistency_weight:
+    return share * losses.sum()
+  return share * losses.sum() + consistency_weight * disagreement(log_probs_RxC)
+
+
 def check_objective(
   hard_label_weight: float, temperature: float, consistency_weight: float, target: str = BELIEFS
 ) -> None:

@@ -23,6 +23,7 @@ from mezzanine_jax import (
     experiment,
     finetune,
     lora,
+    objectives,
     optimizers,
     students,
 )
@@ -252,7 +253,8 @@ def train_adapters(task: Task, layout: Layout) -> Training:
                          adapters=adapters)
   state = jax.tree.map(lambda leaf: _struct(mesh, leaf.shape, leaf.dtype), state)
   step = functools.partial(
-      finetune.step, optimizer, mesh_lib.spread(batch_fn, mesh, params), settings["alpha"])
+      finetune.step, optimizer, mesh_lib.spread(batch_fn, mesh, params), settings["alpha"],
+      objectives.rows_loss)
   inputs, size = _inputs(task, mesh, settings["batch_tokens"], task.longest)
   ways = mesh.shape[mesh_lib.DATA]
   teacher = _struct(mesh, (ways, size, task.num_choices), jnp.float32, P(mesh_lib.DATA))

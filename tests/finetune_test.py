@@ -7,7 +7,7 @@ import pytest
 import safetensors.numpy
 from tiny import byte_level_bpe
 
-from mezzanine_jax import designs, finetune, language, lora, preemption, scoring
+from mezzanine_jax import designs, finetune, language, lora, objectives, preemption, scoring
 from mezzanine_jax.base import Example
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.transformer import TransformerConfig, init_params
@@ -25,7 +25,7 @@ def _packed(plan, rows):
 class Case:
   """A tiny model, the plan of a few passages, and what the rows should be told."""
 
-  def __init__(self):
+  def __init__(self, choice_norm="none"):
     tokenizer = byte_level_bpe()
     examples = [
         Example(f"e{n}", {"passage": f"Anna owns {n} oaks. Tom lives in Oslo. The elm is {n}."},
@@ -44,7 +44,7 @@ class Case:
     self.params = jax.tree.map(lambda a: 10 * a if a.ndim > 1 else a,
                                init_params(self.config, jax.random.key(1)))
     self.batch_fn = scoring.view_rows_scorer(
-        scoring.rows_scorer(self.config, remat=True), SYMMETRY)
+        scoring.rows_scorer(self.config, choice_norm=choice_norm, remat=True), SYMMETRY)
     odd = np.arange(8) % 2
     self.teacher = np.log(np.where(odd[:, None], [0.9, 0.1], [0.2, 0.8])).astype(np.float32)
     self.adapters = lora.init_adapters(self.params, jax.random.key(2), rank=2)
@@ -140,6 +140,46 @@ def test_training_brings_unseen_rows_nearer_and_its_figures_are_true(case):
   assert best < 0.8 * start
 
 
+def test_the_objective_is_that_of_heads(case):
+  target = case.targets(range(3))
+  log_probs = np.asarray(case.batch_fn(case.params, *_packed(case.plan, target.row)).log_probs)
+  even = len(log_probs) // 2 * 2
+  log_probs, target = log_probs[:even], jax.tree.map(lambda a: a[:even], target)
+  soft = jax.nn.softmax(target.teacher_log_probs / 2), jax.nn.softmax(log_probs / 2)
+  right = 0.5 * 4 * (soft[0] * np.log(soft[0] / soft[1])).sum()
+  own = np.exp(log_probs)
+  apart = ((own[::2] - own[1::2]) * (log_probs[::2] - log_probs[1::2])).sum(1).mean() / 2
+  found = objectives.rows_loss(log_probs, target.teacher_log_probs, 0.5, 2.0, 3.0)
+  assert even >= 4 and float(found) == pytest.approx(float(right + 3 * apart), rel=1e-4)
+
+
+def test_a_consistent_student_learns_from_pairs_of_views_and_moves_less():
+  case = Case("char")  # answers that are not as good as sure
+  train = case.targets(range(6))
+  buckets = finetune._buckets(case.plan.lengths[train.row], train.weight, 256, in_pairs=True)
+  rows, (_, size, _), _ = finetune._draw(np.random.default_rng(0), buckets, train, True)
+  pairs = rows.reshape(-1, 2)
+  assert len(rows) == size and size % 2 == 0
+  assert (train.example[pairs[:, 0]] == train.example[pairs[:, 1]]).all()
+  assert (pairs[:, 0] != pairs[:, 1]).all()
+
+  def apart(weight):
+    found = case.train(consistency_weight=weight, learning_rate=3e-3, steps=40)
+    params = lora.merge(case.params, found.adapters)
+    own = np.asarray(case.batch_fn(params, *_packed(case.plan, train.row)).log_probs)
+    odds = own[:, 1] - own[:, 0]
+    return np.mean([odds[train.example == n].std() for n in range(6)])
+
+  assert apart(3.0) < 0.5 * apart(0.0)
+
+
+def test_one_view_of_each_example_cannot_be_consistent(case):
+  with pytest.raises(InputError, match="needs two views of an example"):
+    finetune.finetune(
+        case.plan, case.batch_fn, case.batch_fn, case.params, case.adapters,
+        case.targets(range(6), "canonical"), case.targets((6, 7)), consistency_weight=1.0)
+
+
 def test_the_same_training_goes_on_where_it_stopped(case, tmp_path):
   whole = case.train()
 
@@ -166,15 +206,22 @@ def test_targets_hold_every_view_by_its_weight(case):
   np.testing.assert_array_equal(target.teacher_log_probs, case.teacher[owners])
   canonical = case.targets((2, 5), "canonical")
   np.testing.assert_array_equal(canonical.row, case.plan.rows.canonical_row[[2, 5]])
+  np.testing.assert_array_equal(canonical.example, [2, 5])
+  np.testing.assert_array_equal(target.example, owners)
 
 
-def test_rows_of_all_lengths_count_by_their_weight():
+@pytest.mark.parametrize("in_pairs", [False, True])
+def test_rows_of_all_lengths_count_by_their_weight(in_pairs):
   lengths, weight = np.array([10, 100, 20, 200, 30, 150]), np.full(6, 1 / 6)
-  buckets = finetune._buckets(lengths, weight, 256)
+  if in_pairs:  # views of one example are of one length
+    lengths = np.repeat(lengths[::2], 2)
+  train = finetune.Target(np.arange(6), weight, np.zeros((6, 2)), np.arange(6) // 2)
+  buckets = finetune._buckets(lengths, weight, 256, in_pairs)
   rng = np.random.default_rng(0)
   count = np.zeros(6)
   for _ in range(4000):
-    chosen, (tokens, size, length), share = finetune._draw(rng, buckets, weight)
+    chosen, (tokens, size, length), share = finetune._draw(
+        rng, buckets, train, in_pairs)
     assert tokens == size * length >= lengths[chosen].sum() and lengths[chosen].max() <= length
     np.add.at(count, chosen, share)
   np.testing.assert_allclose(count / 4000, weight, atol=0.02)

@@ -263,7 +263,7 @@ def test_attention_over_sentences_as_the_student(config, tmp_path):
 @pytest.mark.parametrize(("fields", "says"), [
     ({"student": "attention"}, "needs the states of the prompt's segments, got embed_mode 'last'"),
     ({"student": "lora", "lora_targets": "q,w"}, "there is no matrix 'w' to adapt"),
-    ({"student": "lora", "temperature": 2.0}, "by KL to the teacher alone, got temperature 2.0"),
+    ({"student": "lora", "hard_label_weight": 0.5}, "from the teacher alone, got hard"),
     ({"student": "set", "symmetry": "segment_order,demonstration_order"}, "only the symmetry"),
     ({"student": "set", "keep_first": 1}, "but keep_first or keep_last leave some of it in place"),
     ({"student": "set", "set_layers": "1:3"}, "within 0:2, got '1:3'"),
