@@ -178,7 +178,7 @@ def learn(
   start = lora.init_adapters(lm.params, keys[0], rank=made["rank"], targets=made["targets"])
   score_fn = experiment.lm_answers(config, lm, asked.symmetry, set_layers=layers)
   batch_fn = experiment.lm_answers(
-      config, lm, asked.symmetry, config.lora_dtype, remat=True, set_layers=layers)
+      config, lm, asked.symmetry, dtype=config.lora_dtype, remat=True, set_layers=layers)
   looked_at = finetune.targets(plan, teacher_log_probs, valid[: config.lora_valid], "canonical")
   with preemption.deferred() as terminated, progress.bar(title, config.lora_steps) as advance:
     found = finetune.finetune(
