@@ -64,7 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
   rows = [row(table, baseline, "the model, one pass", [table.beliefs], 0.0)]
   show_head()
   show(rows[0])
-  heads = [] if args.heads == "none" else contenders(table)
+  heads = contenders(table)
+  if args.heads not in ("all", "none"):
+    named = args.heads.split(";")
+    if unknown := set(named) - {own.name.strip() for own in heads}:
+      raise SystemExit(f"there is no head {', '.join(sorted(unknown))}; there are "
+                       + "; ".join(own.name.strip() for own in heads))
+    heads = [own for own in heads if own.name.strip() in named]
+  heads = [] if args.heads == "none" else heads
   for own in heads:
     for count in args.curve or [len(table.parts[0])]:
       rows.append(contend(table, baseline, own, count, args))
@@ -96,7 +103,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
   parser.add_argument("--steps", type=int, default=400, help="optimizer steps of a head")
   parser.add_argument("--curve", type=lambda text: [int(n) for n in text.split(",")],
                       help="training passages, such as 250,500,1000 (default: all)")
-  parser.add_argument("--heads", choices=("all", "none"), default="all")
+  parser.add_argument("--heads", default="all", metavar="NAMES",
+                      help="all, none, or names of the table, split at ;")
   parser.add_argument("--budget", type=int,
                       help="scored training rows, spent on 2, 4, 8 or 16 views a passage")
   parser.add_argument("--adapters", help="lora, set or both with a comma")

@@ -49,13 +49,23 @@ def test_the_table_has_the_students_and_the_runs_own_figures(fidelity, run, tmp_
   names = [own["student"] for own in others]
   assert names == [
       "mlp, last", "mlp, last", "mlp residual, all", "mlp residual, all", "  2 views a passage",
-      "set, 2 steps", "lora, 2 steps"]
+      "set, 2 steps", "set, 2 steps", "lora, 2 steps", "lora, 2 steps"]
   for own in others:
     low, high = own["fidelity_interval"]
     assert low <= own["fidelity"] <= high and np.isfinite(own["pairwise_tv"])
-  assert [own["passages"] for own in others[:4]] == [4, 8, 4, 8] and others[0]["seeds"] == 2
+  assert [own["passages"] for own in others] == [4, 8, 4, 8, 4, 4, 8, 4, 8]
+  assert others[0]["seeds"] == 2
   lines = capsys.readouterr().out.splitlines()
   assert len(lines[1]) <= 80 and (tmp_path / "f.json").is_file()
+
+
+def test_heads_are_chosen_by_name(fidelity, run, capsys):
+  out, _ = run
+  found = fidelity.main(["--run", str(out), "--seeds", "1", "--steps", "2", "--heads",
+                         "mlp residual, all"])
+  assert [own["student"] for own in found["students"][1:]] == ["mlp residual, all"]
+  with pytest.raises(SystemExit, match="there is no head mpl; there are mlp, last"):
+    fidelity.main(["--run", str(out), "--heads", "mlp, last;mpl"])
 
 
 def test_trainings_of_other_settings_do_not_meet(fidelity, run, tmp_path):
