@@ -37,7 +37,7 @@ def get_recipe(name: str) -> ModuleType:
 
   Example:
     >>> get_recipe("hf_llm_hiddenstate_order_distill").Config().k_train
-    8
+    4
   """
   if isinstance(name, str) and name in RECIPES:
     return importlib.import_module(RECIPES[name])
