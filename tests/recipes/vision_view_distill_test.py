@@ -1,6 +1,7 @@
 """Images at a tiny size: what a run leaves, who teaches whom, that it needs nothing of texts."""
 
 import dataclasses
+import importlib
 import json
 import pathlib
 import runpy
@@ -197,9 +198,10 @@ sys.meta_path.insert(0, Block())
 """
 
 
-def _without_texts(program: str, *arguments: str) -> str:
-  """Runs Python in a process where the modules of texts cannot be imported."""
-  program = BLOCK.format(names=TEXT_MODULES, packages=TEXT_PACKAGES) + program
+def _without_texts(program: str, *arguments: str, but: str = "") -> str:
+  """Runs Python in a process where the modules of texts, `but` one, cannot be imported."""
+  names = " ".join(name for name in TEXT_MODULES.split() if name != but)
+  program = BLOCK.format(names=names, packages=TEXT_PACKAGES) + program
   done = subprocess.run(
       [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
   assert done.returncode == 0, done.stderr[-2000:]
@@ -222,14 +224,20 @@ except ImportError as error:
 
 
 @pytest.mark.slow
-def test_it_runs_and_is_reported_where_texts_cannot_be_imported(tmp_path):
+@pytest.mark.parametrize("name", [
+    "vision_view", "physics_orbit", "dynamics_action", "trajectory_factorization"])
+def test_recipes_run_and_are_reported_where_texts_cannot_be_imported(name, tmp_path):
+  if name == "dynamics_action":
+    pytest.importorskip("mujoco")
   program = """
 import jax
 jax.config.update("jax_enable_compilation_cache", False)
 from mezzanine_jax import cli
-assert cli.main(["run", "vision_view_distill", *sys.argv[2:], "--out", sys.argv[1]]) == 0
+assert cli.main(["run", *sys.argv[2:], "--out", sys.argv[1]]) == 0
 assert cli.main(["report", sys.argv[1]]) == 0
 """
-  sizes = [word for name, value in SIZES.items() for word in (f"--{name}", str(value))]
-  _without_texts(program, str(tmp_path / "out"), *sizes)
+  own = importlib.import_module(f"{name}_distill_test").SIZES
+  sizes = [word for field, value in own.items() for word in (f"--{field}", str(value))]
+  # The symmetry of plans is that of texts with facts, too.
+  _without_texts(program, str(tmp_path / "out"), f"{name}_distill", *sizes, but="factorization")
   assert (tmp_path / "out" / "report.html").is_file()
