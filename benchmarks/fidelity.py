@@ -232,7 +232,8 @@ def adapt(
   made = {name: value for name, value in vars(own).items() if name.startswith(("lora_", "set_"))}
   parts = table.parts[0][:count], table.parts[1]
   of = store_lib.fingerprint(made | {
-      "longest": args.longest, "views": own.student_views, "passages": len(parts[0])})
+      "longest": args.longest, "views": own.student_views, "passages": len(parts[0]),
+      "objective": [own.temperature, own.consistency_weight]})
   folder = runs.Folder(work / f"{name}-{of[:8]}", {}, None)
   learned = adapters.learn(
       own, table.asked, table.plan, table.data.log_probs, table.data.teacher_log_probs,

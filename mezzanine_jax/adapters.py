@@ -188,6 +188,7 @@ def learn(
         learning_rate=config.lora_learning_rate, temperature=config.temperature,
         consistency_weight=config.consistency_weight, seed=config.seed,
         eval_every=config.lora_eval_every, valid_plan=read, checkpoint_dir=where,
+        facts=config.lora_dtype,
         progress=training.logged(folder.tracker, block), advance=advance, stop=terminated)
   if not control:
     where.mkdir(parents=True, exist_ok=True)

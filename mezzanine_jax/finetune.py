@@ -114,6 +114,7 @@ def finetune(
     valid_plan: language.Plan | None = None,
     checkpoint_dir: Any = None,
     checkpoint_seconds: float = 60.0,
+    facts: Any = None,
     progress: Callable[[Point], None] | None = None,
     advance: Callable[[int], None] = lambda steps: None,
     stop: Callable[[], bool] = lambda: False,
@@ -144,6 +145,8 @@ def finetune(
       one that is learned from by default.
     checkpoint_dir: where a stopped training goes on from; None: nowhere.
     checkpoint_seconds: least time between two checkpoints; does not change the result.
+    facts: what else the result depends on, such as the dtype of `batch_fn`: a training with other
+      ones does not go on from its checkpoint.
     progress: called with every new `Point`.
     advance: called with the number of steps done.
     stop: asked after every step; True saves the state and ends the process's work.
@@ -177,7 +180,7 @@ def finetune(
   state = start(optimizer, adapters, looks)
   if checkpoint_dir is not None:
     settings = repr((alpha, steps, batch_tokens, learning_rate, weight_decay, temperature,
-                     consistency_weight, seed, eval_every,
+                     consistency_weight, seed, eval_every, facts,
                      language.digest(plan), language.digest(valid_plan)))
     fingerprint = checkpoints.fingerprint(settings, (adapters, tuple(train), tuple(valid)))
     restored = checkpoints.restore_last(checkpoint_dir, fingerprint, state)
