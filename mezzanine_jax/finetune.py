@@ -145,8 +145,8 @@ def finetune(
       one that is learned from by default.
     checkpoint_dir: where a stopped training goes on from; None: nowhere.
     checkpoint_seconds: least time between two checkpoints; does not change the result.
-    facts: what else the result depends on, such as the dtype of `batch_fn`: a training with other
-      ones does not go on from its checkpoint.
+    facts: what else the result depends on, such as the dtype of `batch_fn`: the checkpoint of a
+      training with other ones is refused.
     progress: called with every new `Point`.
     advance: called with the number of steps done.
     stop: asked after every step; True saves the state and ends the process's work.
@@ -155,7 +155,8 @@ def finetune(
     The adapters of the best step, and the history.
 
   Raises:
-    InputError: a setting out of range, or a loss that is not finite.
+    InputError: a setting out of range, a loss that is not finite, or a checkpoint of another
+      training.
     Terminated: once `stop` says so.
   """
   optimizers.check_optimization(
