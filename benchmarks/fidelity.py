@@ -217,7 +217,7 @@ def contend(
              for f in fitted]
   name = own.name if views is None else f"  {views} views a passage"
   return row(table, baseline, name, beliefs, time.monotonic() - started) | {
-      "passages": count, "learning_rate": best[0], "weight_decay": best[1],
+      "passages": len(learned.row), "learning_rate": best[0], "weight_decay": best[1],
       "best_step": [f.best_step for f in fitted]}
 
 

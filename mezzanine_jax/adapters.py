@@ -108,6 +108,10 @@ def check(config: Any, lm: LanguageModel) -> None:
   if config.hard_label_weight:
     raise InputError("adapters learn from the teacher alone, got hard_label_weight"
                      f" {config.hard_label_weight}: leave it at 0, or choose a head")
+  if config.consistency_weight and (config.student_views == "canonical" or config.k_train < 2):
+    raise InputError("consistency_weight > 0 needs two views of an example or more, but the student"
+                     " learns from one: give student_views all and k_train 2 or more, or leave it"
+                     " at 0")
   made = settings(config, lm.config.num_layers)
   jax.eval_shape(lambda params: lora.init_adapters(
       params, jax.random.key(0), rank=made["rank"], targets=made["targets"]), lm.params)
@@ -188,7 +192,7 @@ def learn(
         learning_rate=config.lora_learning_rate, temperature=config.temperature,
         consistency_weight=config.consistency_weight, seed=config.seed,
         eval_every=config.lora_eval_every, valid_plan=read, checkpoint_dir=where,
-        facts=config.lora_dtype,
+        facts=str(jax.numpy.dtype(config.lora_dtype or lm.dtype)),
         progress=training.logged(folder.tracker, block), advance=advance, stop=terminated)
   if not control:
     where.mkdir(parents=True, exist_ok=True)

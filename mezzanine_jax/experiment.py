@@ -134,7 +134,13 @@ def load_data(config: Any) -> Data:
     if world.evidence is None:
       raise InputError(f"the world {config.world!r} has no evidence that other questions could be"
                        f" asked about: leave extra_questions at 0, got {number}")
-    extra = other_questions(world.train, world.evidence, number, config.seed)
+    if getattr(config, "paraphrases", None) is not None:
+      raise InputError("extra_questions moves evidence to other questions, and its paraphrases would"
+                       " not go along: leave out one of extra_questions and paraphrases")
+    learned, _ = data_lib.split_by_cluster(
+        [e.cluster for e in world.train], config.valid_fraction, config.seed)
+    extra = other_questions(
+        [world.train[n] for n in learned], world.evidence, number, config.seed)
   examples = world.train + extra + world.test
   of_world, place = len(world.train), np.arange(len(examples))
   is_test = place >= of_world + len(extra)
@@ -293,7 +299,7 @@ def split_training(config: Any, data: Data) -> tuple[np.ndarray, np.ndarray]:
         "all training examples are about one passage, so none can be held out to choose the"
         " step; give n_train examples of two passages or more"
     )
-  return parts[0], parts[1][~data.is_extra[parts[1]]]
+  return parts
 
 
 def lm_batch_fn(

@@ -119,7 +119,7 @@ def finetune(
     advance: Callable[[int], None] = lambda steps: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Finetuned:
-  """Trains adapters by `KL(p_T || p_θ(row))`, the model's own pass over single rows.
+  """Trains adapters by `objectives.rows_loss`: KL(p_T || p_θ(row)) of single rows, and its terms.
 
   Step s draws its rows with a generator seeded by (seed, s); rows of a batch are of about one
   length, and weights make up for batches of long rows being smaller.
@@ -303,7 +303,7 @@ def _draw(
 ) -> tuple[np.ndarray, tuple[int, int, int], float]:
   """Rows of one batch, its shape, and the weight of each row's loss.
 
-  In pairs, every second row is another view of the example before it.
+  In pairs, every second row is a view of the example before it, of the same bucket.
   """
   own = buckets[rng.choice(len(buckets), p=[b.chance for b in buckets])]
   p = train.weight[own.rows] / train.weight[own.rows].sum()
@@ -311,15 +311,14 @@ def _draw(
   if not in_pairs:
     return rng.choice(own.rows, own.size, p=p), shape, own.share
   first = rng.choice(own.rows, own.size // 2, p=p)
-  second = [_other(rng, train, n) for n in first]
+  second = [_view(rng, train, own.rows, n) for n in first]
   return np.stack([first, second], 1).reshape(-1), shape, own.share
 
 
-def _other(rng: np.random.Generator, train: Target, n: int) -> int:
-  """Another row of the example of row n; row n where there is none."""
-  others = np.flatnonzero(train.example == train.example[n])
-  others = others[others != n]
-  return int(rng.choice(others)) if len(others) else int(n)
+def _view(rng: np.random.Generator, train: Target, rows: np.ndarray, n: int) -> int:
+  """One of these rows by its weight, of the example of row n."""
+  rows = rows[train.example[rows] == train.example[n]]
+  return int(rng.choice(rows, p=train.weight[rows] / train.weight[rows].sum()))
 
 
 def _look(

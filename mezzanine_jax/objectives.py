@@ -74,7 +74,7 @@ def rows_loss(
   log_probs_RxC: Array, teacher_log_probs_RxC: Array, share: Array, temperature: float = 1.0,
   consistency_weight: float = 0.0,
 ) -> Array:
-  """Of a batch of rows: `share · Σ distill_loss` (no labels) + the weighted `disagreement`.
+  """Of a batch of R rows: `share · (Σ distill_loss + R · weight · disagreement)`, without labels.
 
   Args:
     log_probs_RxC: float32[R, C], a student's; with a `consistency_weight` rows 2i and 2i + 1 are of
@@ -96,7 +96,8 @@ def rows_loss(
       own, teacher, jnp.array(-1), temperature=temperature))(log_probs_RxC, teacher_log_probs_RxC)
   if not consistency_weight:
     return share * losses.sum()
-  return share * losses.sum() + consistency_weight * disagreement(log_probs_RxC)
+  apart = len(losses) * consistency_weight * disagreement(log_probs_RxC)
+  return share * (losses.sum() + apart)
 
 
 def check_objective(

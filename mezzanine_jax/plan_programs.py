@@ -240,7 +240,8 @@ def train_adapters(task: Task, layout: Layout) -> Training:
   settings["steps"] = max(settings["steps"], 1)
   optimizer = optimizers.warmup_cosine_adamw(
       settings["learning_rate"], settings["steps"], settings["weight_decay"])
-  batch_fn = experiment.lm_batch_fn(task.config, task.model, task.symmetry, remat=True)
+  dtype = getattr(task.config, "lora_dtype", None)
+  batch_fn = experiment.lm_batch_fn(task.config, task.model, task.symmetry, dtype, remat=True)
   mesh, params = layout.mesh, layout.params
   made = {name: getattr(task.config, f"lora_{name}") for name in ("rank", "targets")
           if hasattr(task.config, f"lora_{name}")}
@@ -260,7 +261,7 @@ def train_adapters(task: Task, layout: Layout) -> Training:
   teacher = _struct(mesh, (ways, size, task.num_choices), jnp.float32, P(mesh_lib.DATA))
   program = estimates.program(
       step, (state, params, inputs, teacher, _struct(mesh, (), jnp.float32)), task.topology,
-      exact=task.exact, donate=(0,))
+      exact=task.exact and dtype != "bfloat16", donate=(0,))
   return Training(layout, size * ways, settings["steps"], program)
 
 

@@ -44,15 +44,16 @@ def _rounded(spec: str, dtype: DTypeLike, a: Array, b: Array) -> Array:
 
 
 def _rounded_forward(spec, dtype, a, b):
+  kinds = jnp.empty(0, a.dtype), jnp.empty(0, b.dtype)  # cotangents are of the arguments' dtypes
   a, b = a.astype(dtype), b.astype(dtype)
-  return _einsum(spec, a, b, dtype), (a, b)
+  return _einsum(spec, a, b, dtype), (a, b, kinds)
 
 
 def _rounded_backward(spec, dtype, inputs, cotangent):
   (of_a, of_b), out = spec.split("->")[0].split(","), spec.split("->")[1]
-  a, b = inputs
-  return (_einsum(f"{out},{of_b}->{of_a}", cotangent, b, dtype),
-          _einsum(f"{of_a},{out}->{of_b}", a, cotangent, dtype))
+  a, b, kinds = inputs
+  return (_einsum(f"{out},{of_b}->{of_a}", cotangent, b, dtype).astype(kinds[0].dtype),
+          _einsum(f"{of_a},{out}->{of_b}", a, cotangent, dtype).astype(kinds[1].dtype))
 
 
 _rounded.defvjp(_rounded_forward, _rounded_backward)
@@ -130,7 +131,7 @@ def attend(
     [2.0, 2.0]
   """
   fused = causal and stream.segments is None and stream.units is None and window is None
-  if fused and dtype == jnp.bfloat16 and jax.default_backend() == "gpu":
+  if fused and jnp.dtype(dtype) == jnp.bfloat16 and jax.default_backend() == "gpu":
     return fused_causal(q, k, v, dtype=dtype, implementation="cudnn")
   num_rows, length, num_heads, head_dim = q.shape
   num_kv_heads = k.shape[2]

@@ -63,7 +63,7 @@ class Config(RunFields, AdapterFields, ExtraFields, TrainingFields, SymmetryFiel
              WorldFields):
   """Every field of the recipe."""
 
-  # Of so many scored rows, 4 views of each of many passages make the best student (README).
+  # Of so many scored rows, 2 to 8 views of many passages teach more than 16 of few (README).
   k_train: int = option(4, "views of a training example", at_least=1)
   embed_layer: str = option(
       "-1", "hidden states taken: 0 embeddings, -1 after the final norm; several with commas")

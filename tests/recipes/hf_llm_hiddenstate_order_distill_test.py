@@ -260,7 +260,16 @@ def test_attention_over_sentences_as_the_student(config, tmp_path):
     predict.predict(tmp_path / "out", str(tmp_path / "long.jsonl"))
 
 
+@pytest.mark.parametrize("fields", [
+    {}, {"student": "lora", "lora_steps": 2, "lora_dtype": "bfloat16", "consistency_weight": 1.0}])
+def test_other_questions_are_learned_from_only(config, tmp_path, fields):
+  found = recipe.run(dataclasses.replace(
+      config, extra_questions=1, k_extra=2, embed_layer="-1", **fields), tmp_path / "out")
+  assert found["data"]["train"]["extra"] > 0 and np.isfinite(found["student"]["fidelity"])
+
+
 @pytest.mark.parametrize(("fields", "says"), [
+    ({"student": "lora", "consistency_weight": 1.0, "student_views": "canonical"}, "two views"),
     ({"student": "attention"}, "needs the states of the prompt's segments, got embed_mode 'last'"),
     ({"student": "lora", "lora_targets": "q,w"}, "there is no matrix 'w' to adapt"),
     ({"student": "lora", "hard_label_weight": 0.5}, "from the teacher alone, got hard"),
