@@ -135,8 +135,8 @@ def load_data(config: Any) -> Data:
       raise InputError(f"the world {config.world!r} has no evidence that other questions could be"
                        f" asked about: leave extra_questions at 0, got {number}")
     if getattr(config, "paraphrases", None) is not None:
-      raise InputError("extra_questions moves evidence to other questions, and its paraphrases would"
-                       " not go along: leave out one of extra_questions and paraphrases")
+      raise InputError("extra_questions moves evidence to other questions, and its paraphrases"
+                       " would not go along: leave out one of extra_questions and paraphrases")
     learned, _ = data_lib.split_by_cluster(
         [e.cluster for e in world.train], config.valid_fraction, config.seed)
     extra = other_questions(
