@@ -64,22 +64,15 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
   rows = [row(table, baseline, "the model, one pass", [table.beliefs], 0.0)]
   show_head()
   show(rows[0])
-  heads = contenders(table)
-  if args.heads not in ("all", "none"):
-    named = args.heads.split(";")
-    if unknown := set(named) - {own.name.strip() for own in heads}:
-      raise SystemExit(f"there is no head {', '.join(sorted(unknown))}; there are "
-                       + "; ".join(own.name.strip() for own in heads))
-    heads = [own for own in heads if own.name.strip() in named]
-  heads = [] if args.heads == "none" else heads
-  for own in heads:
+  heads = {own.name.strip(): own for own in contenders(table)}
+  for own in chosen(heads, args.heads):
     for count in args.curve or [len(table.parts[0])]:
       rows.append(contend(table, baseline, own, count, args))
       show(rows[-1])
-  split = next(own for own in contenders(table) if own.name == "mlp residual, all")
   for views in (2, 4, 8, 16) if args.budget else ():
     if views <= table.config.k_train and args.budget // views <= len(table.parts[0]):
-      rows.append(contend(table, baseline, split, args.budget // views, args, views))
+      rows.append(contend(
+          table, baseline, heads["mlp residual, all"], args.budget // views, args, views))
       show(rows[-1])
   for name in args.adapters.split(",") if args.adapters else ():
     for count in args.curve or [len(table.parts[0])]:
@@ -180,6 +173,16 @@ def contenders(table: Table) -> list[Contender]:
     found.append(Contender(
         "attention", students.attention(choices, width, layers), of_layer.reshape(-1)))
   return found
+
+
+def chosen(heads: dict[str, Contender], names: str) -> list[Contender]:
+  """The heads of `--heads`: all, none, or those of some names."""
+  if names in ("all", "none"):
+    return list(heads.values()) if names == "all" else []
+  if unknown := set(names.split(";")) - set(heads):
+    raise SystemExit(
+        f"there is no head {', '.join(sorted(unknown))}; there are {'; '.join(heads)}")
+  return [heads[name] for name in names.split(";")]
 
 
 def contend(

@@ -22,6 +22,7 @@ from mezzanine_jax import (
     finetune,
     language,
     lora,
+    objectives,
     predict,
     preemption,
     progress,
@@ -108,10 +109,8 @@ def check(config: Any, lm: LanguageModel) -> None:
   if config.hard_label_weight:
     raise InputError("adapters learn from the teacher alone, got hard_label_weight"
                      f" {config.hard_label_weight}: leave it at 0, or choose a head")
-  if config.consistency_weight and (config.student_views == "canonical" or config.k_train < 2):
-    raise InputError("consistency_weight > 0 needs two views of an example or more, but the student"
-                     " learns from one: give student_views all and k_train 2 or more, or leave it"
-                     " at 0")
+  objectives.check_pairs(
+      config.consistency_weight, config.student_views == "all" and config.k_train > 1)
   made = settings(config, lm.config.num_layers)
   jax.eval_shape(lambda params: lora.init_adapters(
       params, jax.random.key(0), rank=made["rank"], targets=made["targets"]), lm.params)

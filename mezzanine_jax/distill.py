@@ -16,7 +16,7 @@ from mezzanine_jax import checkpoints, optimizers, preemption
 from mezzanine_jax.base import Array, Params
 from mezzanine_jax.distill_data import Batch, DistillData, compact, draw_batch, table
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.objectives import check_objective, disagreement, distill_loss
+from mezzanine_jax.objectives import check_objective, check_pairs, disagreement, distill_loss
 from mezzanine_jax.students import Inputs, Student, predict_rows
 from mezzanine_jax.targets import BELIEFS, TARGETS
 
@@ -211,9 +211,7 @@ def train(
                consistency_weight, eval_every, target)
   _check_plan(plan)
   data = compact(data_train, "training", target)
-  if consistency_weight and data.row.shape[1] == 1:
-    raise InputError("consistency_weight > 0 needs two views of an example or more, but the student"
-                     " learns from one: give student_views all, or leave it at 0")
+  check_pairs(consistency_weight, data.row.shape[1] > 1)
   valid = None
   if data_valid is not None and len(data_valid.row):
     valid = compact(data_valid, "validation", target)

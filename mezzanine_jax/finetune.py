@@ -164,9 +164,7 @@ def finetune(
   if steps < 0:
     raise InputError(f"steps must be >= 0, got {steps}")
   objectives.check_objective(0.0, temperature, consistency_weight)
-  if consistency_weight and len(np.unique(train.example)) == len(train.row):
-    raise InputError("consistency_weight > 0 needs two views of an example or more, but the student"
-                     " learns from one: give student_views all, or leave it at 0")
+  objectives.check_pairs(consistency_weight, len(np.unique(train.example)) < len(train.row))
   valid_plan = plan if valid_plan is None else valid_plan
   optimizer = optimizers.warmup_cosine_adamw(learning_rate, max(steps, 1), weight_decay)
   objective = functools.partial(

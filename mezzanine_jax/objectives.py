@@ -100,6 +100,13 @@ def rows_loss(
   return share * (losses.sum() + apart)
 
 
+def check_pairs(consistency_weight: float, has_pairs: bool) -> None:
+  """Raises for a consistency of examples that the student sees one view of only."""
+  if consistency_weight and not has_pairs:
+    raise InputError("consistency_weight > 0 needs two views of an example or more, but the student"
+                     " learns from one: give student_views all, or leave it at 0")
+
+
 def check_objective(
   hard_label_weight: float, temperature: float, consistency_weight: float, target: str = BELIEFS
 ) -> None:

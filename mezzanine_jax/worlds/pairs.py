@@ -43,14 +43,14 @@ def other_questions(
   order = rng.permutation(count)
   steps = rng.permutation(np.arange(1, count))
   for place, n in enumerate(order):
-    own, found = examples[n], 0
+    own, missing = examples[n], number
     for step in steps if own.x[evidence] else ():
+      if not missing:
+        break
       other = examples[order[(place + step) % count]]
       x = {**other.x, evidence: own.x[evidence]}
-      if found < number and other.cluster != own.cluster and repr(x) not in seen:
+      if other.cluster != own.cluster and repr(x) not in seen:
         seen.add(repr(x))
         made.append(Example(f"{own.id}+{other.id}", x, None, own.cluster))
-        found += 1
-      if found == number:
-        break
+        missing -= 1
   return made
