@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mezzanine_jax import divergences, gap, prompts, scoring, variances
-from mezzanine_jax.models.transformer import TransformerConfig, init_params
+from mezzanine_jax.models.transformer import init_params
+from mezzanine_jax.models.transformer_config import TransformerConfig
 from mezzanine_jax.symmetries import segment_order
 
 CONFIG = TransformerConfig(

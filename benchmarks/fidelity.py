@@ -33,6 +33,7 @@ from mezzanine_jax import (
     distill_data,
     evaluation,
     experiment,
+    heads,
     language,
     runs,
     students,
@@ -157,13 +158,13 @@ def contenders(table: Table) -> list[Contender]:
   # Layer by layer, the last of them last; of last_mean and segments the last token stands first.
   of_layer = np.arange(size).reshape(layers, -1)
   last, every = of_layer[-1, :width], of_layer[:, : 2 * width].reshape(-1)
-  residual = students.residual(choices, 64)
+  residual = heads.residual(choices, 64)
   found = [
-      Contender("mlp, last", students.mlp_head(choices), last),
-      Contender("mlp, all", students.mlp_head(choices), every),
-      Contender("the answer, sharpened", students.residual(choices, depth=0), last[:0]),
-      Contender("linear residual, last", students.residual(choices, depth=0), last),
-      Contender("linear residual, all", students.residual(choices, depth=0), every),
+      Contender("mlp, last", heads.mlp_head(choices), last),
+      Contender("mlp, all", heads.mlp_head(choices), every),
+      Contender("the answer, sharpened", heads.residual(choices, depth=0), last[:0]),
+      Contender("linear residual, last", heads.residual(choices, depth=0), last),
+      Contender("linear residual, all", heads.residual(choices, depth=0), every),
       Contender("mlp residual, last", residual, last),
       Contender("mlp residual, all", residual, every),
       Contender("  temperature 2", residual, every, {"temperature": 2.0}),
@@ -171,7 +172,7 @@ def contenders(table: Table) -> list[Contender]:
   ]
   if table.config.embed_mode == "segments":
     found.append(Contender(
-        "attention", students.attention(choices, width, layers), of_layer.reshape(-1)))
+        "attention", heads.attention(choices, width, layers), of_layer.reshape(-1)))
   return found
 
 

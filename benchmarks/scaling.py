@@ -180,7 +180,8 @@ def tiny_lm(dtype: str) -> Any:
   from tokenizers import decoders, models, pre_tokenizers
 
   from mezzanine_jax.models.load import LanguageModel
-  from mezzanine_jax.models.transformer import TransformerConfig, init_params
+  from mezzanine_jax.models.transformer import init_params
+  from mezzanine_jax.models.transformer_config import TransformerConfig
 
   alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
   # A few merges, so that the choices are one token each, as a real model's are.

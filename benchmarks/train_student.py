@@ -47,14 +47,14 @@ def measure(rows: int, features: int, views: int, steps: int) -> dict[str, float
   """Trains once in this process; seconds of the whole and of its parts."""
   import jax
 
-  from mezzanine_jax import distill, distill_data, students
+  from mezzanine_jax import distill, distill_data, heads, students
 
   jax.config.update("jax_enable_compilation_cache", False)
   data, part_train, part_valid = make_data(rows, features, views)
   jax.block_until_ready(jax.random.key(0))  # the backend's own start is not training
   points = []
   started = time.monotonic()
-  student = students.mlp_head(num_choices=2, hidden=512)
+  student = heads.mlp_head(num_choices=2, hidden=512)
   student = students.standardize(student, *distill_data.feature_moments(part_train))
   with tempfile.TemporaryDirectory() as folder:
     result = distill.train(

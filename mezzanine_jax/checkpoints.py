@@ -51,7 +51,7 @@ def save_student(directory: str | os.PathLike, params: Params, meta: dict[str, A
   Args:
     directory: made where it does not exist.
     params: what `Student.init` returns, trained; constants included.
-    meta: `name` and `settings` as `students.make_student` takes them (num_choices apart),
+    meta: `name` and `settings` as `heads.make_student` takes them (num_choices apart),
       `num_choices`, `feature_size`, and whatever else json can hold; `format` is added.
 
   Raises:

@@ -326,9 +326,9 @@ def _show(recipe: str, module: ModuleType, config: Any, number: str) -> int:
 def _list() -> int:
   """Prints what a configuration may name, other packages' too."""
   from mezzanine_jax import adapters, recipes, symmetries, worlds
+  from mezzanine_jax.heads import STUDENTS, VALUE_STUDENTS
   from mezzanine_jax.models.cnn import IMAGE_STUDENTS
   from mezzanine_jax.models.gru import STEP_STUDENTS
-  from mezzanine_jax.students import STUDENTS, VALUE_STUDENTS
   from mezzanine_jax.text_students import TEXT_STUDENTS
 
   def described(names: Iterable[str], get: Callable[[str], Any]) -> dict[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mezzanine_jax import language
 from mezzanine_jax.base import Params
-from mezzanine_jax.models.transformer import TransformerConfig
+from mezzanine_jax.models.transformer_config import TransformerConfig
 
 
 def parameters(params: Params) -> int:

@@ -17,7 +17,8 @@ from mezzanine_jax.errors import InputError
 from mezzanine_jax.language import Prepared
 from mezzanine_jax.models.attention import one_row
 from mezzanine_jax.models.tokenizer import failures
-from mezzanine_jax.models.transformer import Transformer, TransformerConfig, layer_indices
+from mezzanine_jax.models.transformer import Transformer, layer_indices
+from mezzanine_jax.models.transformer_config import TransformerConfig
 from mezzanine_jax.prompts import EVIDENCE, Prompt, pack
 from mezzanine_jax.scoring import PackedRows, pool
 from mezzanine_jax.sentences import split_units

@@ -203,40 +203,6 @@ def ask(config: Any, choose: Callable[[Data], Data] = lambda data: data) -> Aske
   return Asked(data, lm, symmetry, asking, prepared)
 
 
-def show_views(
-    config: Any, number: int, num_views: int = 3, ask: Callable[..., Asked] = ask
-) -> Any:
-  """Some test examples with some of their views, as the model sees them.
-
-  Args:
-    config: as for `ask`.
-    number: how many examples; those that can move come first.
-    num_views: views of each.
-    ask: called as the function of that name.
-
-  Returns:
-    A `rich` renderable.
-  """
-  from rich.console import Group
-  from rich.text import Text
-
-  from mezzanine_jax.show import render_views
-
-  asked = ask(config, lambda data: only_test(data, 10 * number))
-  tokenized = asked.prepared.tokenized
-  moves = [asked.symmetry.orbit_size(t.prompt) > 1 for t in tokenized]
-  chosen = sorted(range(len(moves)), key=lambda n: not moves[n])[:number]
-  keys = _keys(config, [e.id for e in asked.data.examples])
-  shown = []
-  for n in chosen:
-    example = asked.data.examples[n]
-    answer = "unknown" if example.label is None else asked.choices[example.label].strip()
-    shown.append(Text(f"\nexample {example.id}, right answer: {answer}", style="bold"))
-    shown.append(
-        render_views(asked.lm.tokenizer, tokenized[n], asked.symmetry, keys[n], num_views))
-  return Group(*shown)
-
-
 def plan_views(
     config: Any, data: Data, prepared: "language.Prepared", tokenizer: Any, symmetry: Symmetry,
     share: bool = True,
@@ -276,8 +242,9 @@ def drawn(config: Any, data: Data) -> dict[str, Any]:
     config: see `plan_views`.
     data: the examples.
   """
+  key = jax.random.key(config.seed)
   return {
-      "keys": _keys(config, [e.id for e in data.examples]),
+      "keys": designs.example_keys(key, [e.id for e in data.examples]),
       "num_views": np.select(
           [data.is_test, data.is_extra],
           [config.k_test, getattr(config, "k_extra", config.k_test)],
@@ -426,8 +393,3 @@ def data_block(asked: Asked, plan: "language.Plan | arrays.Plan") -> dict[str, A
       "template": asked.template, "choices": asked.choices, "label_names": world.label_names,
       **counts,
   }
-
-
-def _keys(config: Any, ids: Sequence[str]) -> jax.Array:
-  """The examples' keys: those of a run are those of `--show`."""
-  return designs.example_keys(jax.random.key(config.seed), ids)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mezzanine_jax import (
@@ -16,6 +15,7 @@ from mezzanine_jax import (
     prompts,
     scoring,
     tokenization,
+    view_rows,
 )
 from mezzanine_jax import store as store_lib
 from mezzanine_jax import texts as texts_lib
@@ -26,7 +26,6 @@ from mezzanine_jax.symmetries.still import still
 
 # Raise it when the same model, tokens and settings give other rows than before.
 SCORER_VERSION = 1
-_CHUNK = 128  # rows whose tokens are looked up in one call; and examples, when rows are sorted
 
 
 class Prepared(NamedTuple):
@@ -164,27 +163,27 @@ def plan(
   source = rows.example.copy()
   whole = np.flatnonzero([not tokenized[n].exact for n in rows.example])
   if len(whole):
-    orders = segment_orders(symmetry, rows, whole, xs)
+    orders = view_rows.segment_orders(symmetry, rows, whole, xs)
     ready = [
         tokenization.whole_prompt(tokenizer, tokenized[rows.example[r]], order)
         for r, order in zip(whole, orders, strict=True)
     ]
     source[whole] = len(tokenized) + np.arange(len(whole))
     xs = prompts.stack([t.prompt for t in tokenized] + ready)
-  texts_of = _texts_of(symmetry, xs, rows, source)
-  lengths, answers = _sizes(texts_of, len(source))
+  texts_of = view_rows.texts_of(symmetry, xs, rows, source)
+  lengths, answers = view_rows.sizes(texts_of, len(source))
   if (longest := int((lengths + answers).max())) > prepared.max_tokens:
     # It would be read at positions that the model does not have.
     raise InputError(
         f"a view has {longest} tokens when tokenized as a whole text, more than the"
         f" {prepared.max_tokens} that fit; lower max_length by a tenth"
     )
-  order, shared = _order(texts_of, rows.example, lengths, share)
+  order, shared = view_rows.order(texts_of, rows.example, lengths, share)
   batches = engine.plan_batches(
       lengths[order], batch_tokens, max_shapes, shared=shared, extra=extra_tokens(xs))
   rows, source = engine.reorder(rows, order), source[order]
-  return Plan(xs, views, rows, source, _texts_of(symmetry, xs, rows, source), lengths[order],
-              shared, batches)
+  texts_of = view_rows.texts_of(symmetry, xs, rows, source)
+  return Plan(xs, views, rows, source, texts_of, lengths[order], shared, batches)
 
 
 def plan_canonical(
@@ -236,7 +235,7 @@ def apart(plan: Plan, symmetry: Symmetry, layers: tuple[int, int], is_sorted: bo
   """
   batches = [] if plan.shared.any() else plan.batches
   return plan._replace(
-      texts_of=_texts_of(symmetry, plan.xs, plan.rows, plan.source, True, is_sorted),
+      texts_of=view_rows.texts_of(symmetry, plan.xs, plan.rows, plan.source, True, is_sorted),
       shared=np.zeros_like(plan.shared), batches=batches, set_layers=layers, is_sorted=is_sorted)
 
 
@@ -356,8 +355,8 @@ def extra_tokens(xs: prompts.Prompt) -> int:
 def choice_lengths(plan: Plan) -> np.ndarray:
   """int32[R, C], tokens of every row's choices, as they stand in its prompt (not aligned)."""
   rows = np.arange(len(plan.source))
-  parts = [plan.texts_of(rows[at : at + _CHUNK]).choice_lengths
-           for at in range(0, len(rows), _CHUNK)]
+  parts = [plan.texts_of(rows[at : at + view_rows.CHUNK]).choice_lengths
+           for at in range(0, len(rows), view_rows.CHUNK)]
   return np.concatenate(parts)
 
 
@@ -384,78 +383,3 @@ def _held_tokens(plan: Plan) -> int:
   """Tokens of the prompts, those that rows of one batch share counted once."""
   first = [b.start for b in plan.batches]
   return int((plan.lengths - plan.shared).sum() + plan.shared[first].sum())
-
-
-def _texts_of(
-    symmetry: Symmetry, xs: prompts.Prompt, rows: engine.Rows, source: np.ndarray,
-    as_set: bool = False, is_sorted: bool = False,
-) -> Callable[[np.ndarray], packing.Texts]:
-  """A function from rows to the tokens of their views, and to how they are read."""
-
-  @jax.jit
-  def read(elements, xs):
-    def one(element, x):
-      x = prompts.current(symmetry.act(element, x))
-      x = prompts.sort_evidence(x) if is_sorted else x
-      return packing.Texts(*prompts.pack(x), x.choices, x.choice_lengths, x.choice_chars,
-                           jnp.cumsum(jnp.asarray(x.lengths)),
-                           *(prompts.apart(x) if as_set else (None, None)))
-
-    return jax.vmap(one)(elements, xs)
-
-  def texts_of(which: np.ndarray) -> packing.Texts:
-    parts = []
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):  # the host's work
-      for start in range(0, len(which), _CHUNK):
-        part = which[start : start + _CHUNK]
-        filled = np.pad(part, (0, _CHUNK - len(part)), mode="edge")  # one compiled shape
-        take = source[filled]
-        out = read(jax.tree.map(lambda a, filled=filled: a[filled], rows.elements),
-                   jax.tree.map(lambda a, take=take: a[take], xs))
-        parts.append(jax.tree.map(lambda a, part=part: np.asarray(a)[: len(part)], out))
-    return jax.tree.map(lambda *a: np.concatenate(a), *parts)
-
-  return texts_of
-
-
-def _sizes(texts_of: Callable, number: int) -> tuple[np.ndarray, np.ndarray]:
-  """int32[R] each: tokens of every row, and of its longest answer but for the last."""
-  lengths, answers = np.empty(number, np.int32), np.empty(number, np.int32)
-  for start in range(0, number, _CHUNK):
-    part = np.arange(start, min(start + _CHUNK, number))
-    texts = texts_of(part)
-    lengths[part] = texts.lengths
-    answers[part] = texts.choice_lengths.max(1, initial=1) - 1
-  return lengths, answers
-
-
-def _order(
-    texts_of: Callable, example: np.ndarray, lengths: np.ndarray, share: bool
-) -> tuple[np.ndarray, np.ndarray]:
-  """The order of the rows, and how many tokens each has in common with the one before it.
-
-  Examples stand by length, so that batches need few shapes; the rows of an example stand as in a
-  dictionary, so that they share the most.
-  """
-  reach = np.zeros(example.max() + 1, int)
-  np.maximum.at(reach, example, lengths)
-  order = np.lexsort((example, reach[example]))
-  shared = np.zeros(len(order), np.int32)
-  if not share:
-    return order, shared
-  firsts = np.flatnonzero(np.diff(example[order], prepend=-1))
-  for start, stop in itertools.pairwise([*firsts[::_CHUNK], len(order)]):
-    texts = texts_of(order[start:stop])
-    groups = np.searchsorted(firsts, np.arange(start, stop), side="right")
-    within, shared[start:stop] = packing.sort_rows(texts.tokens, texts.lengths, groups)
-    order[start:stop] = order[start:stop][within]
-  return order, shared
-
-
-def segment_orders(
-    symmetry: Symmetry, rows: engine.Rows, which: np.ndarray, xs: prompts.Prompt
-) -> np.ndarray:
-  """int32[len(which), S]: which segment each place of these rows holds."""
-  taken = jax.tree.map(lambda a: a[rows.example[which]], prompts.number_segments(xs))
-  elements = jax.tree.map(lambda a: a[which], rows.elements)
-  return np.asarray(prompts.current(jax.vmap(symmetry.act)(elements, taken)).starts)

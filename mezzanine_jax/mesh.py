@@ -19,7 +19,7 @@ from jax.sharding import PartitionSpec as P
 from mezzanine_jax.errors import InputError
 
 if TYPE_CHECKING:  # experiments without a transformer import this module, too
-  from mezzanine_jax.models.transformer import TransformerConfig
+  from mezzanine_jax.models.transformer_config import TransformerConfig
 
 DATA, MODEL = "data", "model"
 ALL_DEVICES = "data=-1,model=1"
@@ -113,7 +113,7 @@ def param_specs(
     A tree of `PartitionSpec`.
 
   Example:
-    >>> from mezzanine_jax.models.transformer import TransformerConfig
+    >>> from mezzanine_jax.models.transformer_config import TransformerConfig
     >>> config = TransformerConfig(vocab_size=10, width=8, num_layers=2, num_heads=2,
     ...                            num_kv_heads=1, head_dim=4, mlp_width=16, max_positions=8,
     ...                            rope_frequencies=(1.0, 0.01))

@@ -16,22 +16,23 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from mezzanine_jax import adapters as adapters_lib
 from mezzanine_jax import (
     distill,
     distill_data,
     estimates,
     experiment,
     finetune,
+    heads,
     lora,
     objectives,
     optimizers,
-    students,
 )
 from mezzanine_jax import mesh as mesh_lib
 from mezzanine_jax.base import Symmetry
 from mezzanine_jax.config import arguments_of
 from mezzanine_jax.models.attention import Stream
-from mezzanine_jax.models.transformer import TransformerConfig
+from mezzanine_jax.models.transformer_config import TransformerConfig
 from mezzanine_jax.models.weights import param_shapes
 from mezzanine_jax.prompts import make_prompt, make_wordings
 from mezzanine_jax.scoring import PackedRows
@@ -194,7 +195,7 @@ def train_head(task: Task, layout: Layout, rows: int) -> Training | None:
     None for a student that is no head on hidden states.
   """
   config, mesh = task.config, layout.mesh
-  if getattr(config, "student", None) not in students.STUDENTS:
+  if getattr(config, "student", None) not in heads.STUDENTS:
     return None
   batch_fn = task.recipe.batch_fn(config, task.model, task.symmetry)
   inputs, _ = _inputs(task, mesh, task.row_tokens, task.row_tokens)
@@ -202,8 +203,8 @@ def train_head(task: Task, layout: Layout, rows: int) -> Training | None:
   scores = jax.eval_shape(batch_fn, param_shapes(task.model.config, task.model.dtype), *one)
   sizes = {"width": task.model.config.width,
            "layers": len(str(getattr(config, "embed_layer", "-1")).split(","))}
-  settings = arguments_of(students.STUDENTS[config.student], vars(config) | sizes)
-  student = students.make_student(config.student, num_choices=task.num_choices, **settings)
+  settings = arguments_of(heads.STUDENTS[config.student], vars(config) | sizes)
+  student = heads.make_student(config.student, num_choices=task.num_choices, **settings)
   optimizer = optimizers.warmup_cosine_adamw(
       config.learning_rate, config.steps, config.weight_decay)
   distiller = distill.distiller(
@@ -241,7 +242,11 @@ def train_adapters(task: Task, layout: Layout) -> Training:
   optimizer = optimizers.warmup_cosine_adamw(
       settings["learning_rate"], settings["steps"], settings["weight_decay"])
   dtype = getattr(task.config, "lora_dtype", None)
-  batch_fn = experiment.lm_batch_fn(task.config, task.model, task.symmetry, dtype, remat=True)
+  layers = None
+  if getattr(task.config, "student", None) == "set":
+    layers = adapters_lib.set_layers(task.config, task.model.config.num_layers)
+  batch_fn = experiment.lm_answers(
+      task.config, task.model, task.symmetry, dtype=dtype, remat=True, set_layers=layers)
   mesh, params = layout.mesh, layout.params
   made = {name: getattr(task.config, f"lora_{name}") for name in ("rank", "targets")
           if hasattr(task.config, f"lora_{name}")}
@@ -253,10 +258,19 @@ def train_adapters(task: Task, layout: Layout) -> Training:
   state = jax.eval_shape(functools.partial(finetune.start, optimizer, looks=looks),
                          adapters=adapters)
   state = jax.tree.map(lambda leaf: _struct(mesh, leaf.shape, leaf.dtype), state)
+  terms = {name: getattr(task.config, name, settings[name])
+           for name in ("temperature", "consistency_weight")}
+
+  def objective(log_probs, teacher_log_probs, share):  # the batches side by side are one
+    rows = (a.reshape(-1, task.num_choices) for a in (log_probs, teacher_log_probs))
+    return objectives.rows_loss(*rows, share, **terms)
+
   step = functools.partial(
       finetune.step, optimizer, mesh_lib.spread(batch_fn, mesh, params), settings["alpha"],
-      objectives.rows_loss)
-  inputs, size = _inputs(task, mesh, settings["batch_tokens"], task.longest)
+      objective)
+  inputs, size = _inputs(
+      task, mesh, settings["batch_tokens"], task.longest, is_set=layers is not None,
+      multiple=2 if terms["consistency_weight"] else 1)
   ways = mesh.shape[mesh_lib.DATA]
   teacher = _struct(mesh, (ways, size, task.num_choices), jnp.float32, P(mesh_lib.DATA))
   program = estimates.program(
@@ -265,18 +279,21 @@ def train_adapters(task: Task, layout: Layout) -> Training:
   return Training(layout, size * ways, settings["steps"], program)
 
 
-def _inputs(task: Task, mesh: Mesh, batch_tokens: int, length: int) -> tuple[tuple, int]:
+def _inputs(
+    task: Task, mesh: Mesh, batch_tokens: int, length: int, is_set: bool = False, multiple: int = 1
+) -> tuple[tuple, int]:
   """Shapes of what `batch_fn` takes behind the parameters, `data` times, and rows of each.
 
-  Rows share nothing here, which is the most that a row can cost.
+  Rows share nothing here, which is the most that a row can cost. Their number is a multiple of one.
   """
   ways, places = mesh.shape[mesh_lib.DATA], -(-length // 8) * 8
   extra = task.num_choices * (task.choice_tokens - 1)
-  size = max(batch_tokens // (length + extra), 1)
+  size = max(batch_tokens // (length + extra) // multiple * multiple, multiple)
   tokens, wide = max(batch_tokens, size * (places + extra)), places + extra
   whole = lambda *shape: _struct(mesh, (ways, *shape), jnp.int32, P(mesh_lib.DATA))
   stream = Stream(whole(tokens), whole(tokens), whole(size, wide), whole(tokens),
-                  whole(size, wide) if extra else None)
+                  whole(size, wide) if extra else None,
+                  *((whole(size, wide), whole(tokens)) if is_set else ()))
   choices = [[0] * task.choice_tokens] * task.num_choices
   prompt = make_wordings([make_prompt([[0]] * 4, [0, 1, 1, 0], choices, [1] * len(choices))])
   elements = jax.tree.map(

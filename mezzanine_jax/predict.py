@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mezzanine_jax import asking as asking_lib
-from mezzanine_jax import checkpoints, language, progress, runs, students
+from mezzanine_jax import checkpoints, heads, language, progress, runs, students
 from mezzanine_jax import config as config_lib
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Array, Example, Params
@@ -231,7 +231,7 @@ def prepare(
 
 def load_head(
     params: Params, meta: Mapping[str, Any],
-    factories: Mapping[str, Callable[..., students.Student]] = students.STUDENTS,
+    factories: Mapping[str, Callable[..., students.Student]] = heads.STUDENTS,
     inputs: students.Inputs | None = None,
 ) -> Loaded:
   """A student that leaves the model as it is.
@@ -239,7 +239,7 @@ def load_head(
   Args:
     params: as they were saved.
     meta: what stands beside them.
-    factories: see `students.make_student`.
+    factories: see `heads.make_student`.
     inputs: what it reads of one example, any values; by default features and log-probs.
 
   Raises:
@@ -249,7 +249,7 @@ def load_head(
   good = isinstance(meta["name"], str) and isinstance(meta["settings"], dict) and all(
       type(size) is int and size >= 0 for size in sizes.values())
   if good:
-    student = students.make_student(
+    student = heads.make_student(
         meta["name"], factories=factories, num_choices=sizes["num_choices"], **meta["settings"])
     inputs = inputs or {name: jax.ShapeDtypeStruct((size,), jnp.float32) for name, size in
                         (("features", sizes["feature_size"]), ("log_probs", sizes["num_choices"]))}

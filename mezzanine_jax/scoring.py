@@ -10,7 +10,8 @@ from mezzanine_jax.allowed import CHOICE_NORMS
 from mezzanine_jax.base import Array, Element, Params, Symmetry
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.attention import Stream, one_row
-from mezzanine_jax.models.transformer import Transformer, TransformerConfig, unembed
+from mezzanine_jax.models.transformer import Transformer, unembed
+from mezzanine_jax.models.transformer_config import TransformerConfig
 from mezzanine_jax.prompts import Prompt, current, pack
 
 EMBED_MODES = ("last", "mean", "mean_std", "last_mean", "segments")

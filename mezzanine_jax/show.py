@@ -1,12 +1,12 @@
 """The prompt as the model sees it, in colours, for some views of an example."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from mezzanine_jax import designs
+from mezzanine_jax import designs, experiment
 from mezzanine_jax.base import Array, Symmetry
 from mezzanine_jax.prompts import GROUP_NAMES, Wordings, current, number_segments
 from mezzanine_jax.tokenization import Tokenized, whole_prompt
@@ -76,3 +76,36 @@ def _panel(
     lengths = x.all.lengths[which] if isinstance(x, Wordings) else x.lengths
   how = "" if tokenized.exact else ", tokenized as a whole text"
   return panel(body, title=title, subtitle=f"{int(np.sum(lengths))} tokens{how}")
+
+
+def show_views(
+    config: Any, number: int, num_views: int = 3,
+    ask: Callable[..., experiment.Asked] = experiment.ask,
+) -> Any:
+  """Some test examples with some of their views, as the model sees them.
+
+  Args:
+    config: as for `experiment.ask`.
+    number: how many examples; those that can move come first.
+    num_views: views of each.
+    ask: called as the function of that name.
+
+  Returns:
+    A `rich` renderable.
+  """
+  from rich.console import Group
+  from rich.text import Text
+
+  asked = ask(config, lambda data: experiment.only_test(data, 10 * number))
+  tokenized = asked.prepared.tokenized
+  moves = [asked.symmetry.orbit_size(t.prompt) > 1 for t in tokenized]
+  chosen = sorted(range(len(moves)), key=lambda n: not moves[n])[:number]
+  keys = experiment.drawn(config, asked.data)["keys"]
+  shown = []
+  for n in chosen:
+    example = asked.data.examples[n]
+    answer = "unknown" if example.label is None else asked.choices[example.label].strip()
+    shown.append(Text(f"\nexample {example.id}, right answer: {answer}", style="bold"))
+    shown.append(
+        render_views(asked.lm.tokenizer, tokenized[n], asked.symmetry, keys[n], num_views))
+  return Group(*shown)

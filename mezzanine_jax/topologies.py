@@ -115,7 +115,13 @@ def topology(name: str) -> Topology:
         " 'mezzanine_jax[tpu]' (no TPU is needed), or plan for cpu")
   devices = _tpu_devices(name, math.prod(shape), tpu.settings)
   first = [device for device in devices if device.process_index == 0]
-  return Topology(name, tpu.chip, first, len(devices) // len(first))
+  hosts = len(devices) // len(first)
+  if hosts > 1:  # a program of one host's chips is compiled for a slice that has no others
+    places = zip(*(device.coords for device in first), strict=True)
+    sizes = [max(along) - min(along) + 1 for along in places][: tpu.axes]
+    host = "x".join(map(str, sizes))
+    first = _tpu_devices(f"{found['kind']}:{host}", len(first), tpu.settings)
+  return Topology(name, tpu.chip, first, hosts)
 
 
 def _tpu_devices(name: str, count: int, settings: dict[str, str]) -> list[Any]:

@@ -35,6 +35,7 @@ def train_with_controls(
     config: Any,
     folder: runs.Folder,
     target: str = targets.BELIEFS,
+    usual: np.ndarray | None = None,
 ) -> Trained:
   """Trains the student, and its twin on shuffled targets.
 
@@ -48,9 +49,13 @@ def train_with_controls(
     folder: the run's, where the student is written (and its twin in `control` within), and whose
       tracker sees every look at the validation part.
     target: what the predictions are, one of `targets.TARGETS`.
+    usual: bool[N], examples like those of the test part, whose mean teacher is the constant
+      control; None: all.
   """
   part_train, part_valid = parts
-  data = data_lib.select(data, np.arange(len(part_train) + len(part_valid)))
+  every = np.arange(len(part_train) + len(part_valid))
+  typical = data_lib.select(data, every if usual is None else every[usual[every]])
+  data = data_lib.select(data, every)
   if data.features.shape[1]:  # a student that reads the text itself has none
     learned = data_lib.select(data, part_train)
     student = students.standardize(student, *data_lib.feature_moments(learned))
@@ -64,7 +69,7 @@ def train_with_controls(
   control = train(student, shuffled, parts, config, keys[2], "training the control",
                   logged(folder.tracker, "controls.shuffled_targets"),
                   folder.path / runs.STUDENT / "control", target)
-  return Trained(student.apply, result, control, data_lib.mean_teacher(data, target))
+  return Trained(student.apply, result, control, data_lib.mean_teacher(typical, target))
 
 
 def train(

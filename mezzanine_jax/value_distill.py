@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mezzanine_jax import arrays, base_distill, experiment, runs, students, values
+from mezzanine_jax import arrays, base_distill, experiment, heads, runs, students, values
 from mezzanine_jax.base import AlignFn, Array, X
 from mezzanine_jax.config import arguments_of, option
 from mezzanine_jax.models.cnn import hidden_layer
@@ -23,8 +23,8 @@ class ValueFields(FolderFields, TrainingFields, SymmetryFields, WorldFields):
 
   n_train: int = option(2000, "training examples, half of them for the base model", at_least=4)
   n_test: int = option(500, "test examples", at_least=3)
-  base: str = option("mlp_values", "the base model", one_of=tuple(students.VALUE_STUDENTS))
-  student: str = option("mlp_values", "the student", one_of=tuple(students.VALUE_STUDENTS))
+  base: str = option("mlp_values", "the base model", one_of=tuple(heads.VALUE_STUDENTS))
+  student: str = option("mlp_values", "the student", one_of=tuple(heads.VALUE_STUDENTS))
   hidden: int = option(256, "width of the hidden layers", at_least=1)
   depth: int = option(2, "hidden layers", at_least=0)
   steps: int = option(1500, "optimizer steps", at_least=1)
@@ -102,6 +102,6 @@ def run(
 
 def _model(config: Any, name: str, numbers: int) -> tuple[students.Student, dict[str, Any]]:
   """A model of a name that answers with so many numbers, and its settings."""
-  factory = students.VALUE_STUDENTS[name]
+  factory = heads.VALUE_STUDENTS[name]
   settings = arguments_of(factory, dataclasses.asdict(config))
   return factory(num_choices=numbers, **settings), settings

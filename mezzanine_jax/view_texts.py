@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mezzanine_jax import language
+from mezzanine_jax import language, view_rows
 from mezzanine_jax.base import Symmetry
 from mezzanine_jax.prompts import FIXED
 from mezzanine_jax.templates import Piece
@@ -26,7 +26,7 @@ def row_pieces(
   """
   if not len(which):
     return []
-  orders = language.segment_orders(symmetry, plan.rows, np.asarray(which), plan.xs)
+  orders = view_rows.segment_orders(symmetry, plan.rows, np.asarray(which), plan.xs)
   size = orders.shape[1]
   out = []
   for row, order in zip(which, orders, strict=True):
@@ -52,7 +52,7 @@ def movable_segments(
   Sentences for `segment_order`, options for `option_order`, sentences and options for both.
   """
   rows = np.arange(len(plan.rows.example))
-  orders = language.segment_orders(symmetry, plan.rows, rows, plan.xs)
+  orders = view_rows.segment_orders(symmetry, plan.rows, rows, plan.xs)
   size = orders.shape[1]
   groups = set()
   for row, order in zip(rows, orders, strict=True):

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mezzanine_jax import checkpoints, distill, distill_data, students
+from mezzanine_jax import checkpoints, distill, distill_data, heads, students
 from mezzanine_jax.errors import InputError
 
-STUDENT = students.mlp_head(2, hidden=4)
+STUDENT = heads.mlp_head(2, hidden=4)
 PLAN = {"key": jax.random.key(1), "steps": 25, "batch_size": 8, "learning_rate": 0.05}
 PLAN |= {"eval_every": 5, "checkpoint_seconds": 0.0}
 
@@ -139,7 +139,7 @@ def test_student_comes_back_without_the_training_code(tmp_path, whole, capfd):
   again, meta = checkpoints.load_student(directory)
   assert meta == {**META, "format": checkpoints.FORMAT, "embed_layer": -1, "note": "é"}
   jax.tree.map(np.testing.assert_array_equal, again, jax.device_get(params))
-  made = students.make_student(meta["name"], num_choices=meta["num_choices"], **meta["settings"])
+  made = heads.make_student(meta["name"], num_choices=meta["num_choices"], **meta["settings"])
   np.testing.assert_array_equal(made.apply(again, inputs), student.apply(params, inputs))
   # Over an older one, and silently.
   checkpoints.save_student(directory, whole.params, META)

@@ -6,11 +6,11 @@ import numpy as np
 import optax
 import pytest
 
-from mezzanine_jax import distill, distill_data, objectives, optimizers, students
+from mezzanine_jax import distill, distill_data, heads, objectives, optimizers, students
 from mezzanine_jax.errors import InputError
 
 KEY = jax.random.key(0)
-LINEAR = students.linear_head(2)
+LINEAR = heads.linear_head(2)
 
 
 def log_softmax(logits):

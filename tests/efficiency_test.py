@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mezzanine_jax import efficiency, students
+from mezzanine_jax import efficiency, heads
 from mezzanine_jax.models.attention import one_row
-from mezzanine_jax.models.transformer import Transformer, TransformerConfig, unembed
+from mezzanine_jax.models.transformer import Transformer, unembed
+from mezzanine_jax.models.transformer_config import TransformerConfig
 
 
 def _xla(function, *args):
@@ -14,7 +15,7 @@ def _xla(function, *args):
 
 
 def test_a_head_has_the_flops_that_xla_counts():
-  student = students.mlp_head(3, hidden=64, depth=2)
+  student = heads.mlp_head(3, hidden=64, depth=2)
   inputs = {"features": jnp.ones(128)}
   params = student.init(jax.random.key(0), inputs)
   ours = efficiency.student_flops(

@@ -11,7 +11,8 @@ from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Example
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.attention import one_row
-from mezzanine_jax.models.transformer import Transformer, TransformerConfig, init_params
+from mezzanine_jax.models.transformer import Transformer, init_params
+from mezzanine_jax.models.transformer_config import TransformerConfig
 from mezzanine_jax.symmetries import segment_order
 
 TEXTS = {

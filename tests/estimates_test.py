@@ -9,7 +9,8 @@ from jax.sharding import SingleDeviceSharding
 
 from mezzanine_jax import efficiency, estimates, topologies
 from mezzanine_jax.models.attention import one_row
-from mezzanine_jax.models.transformer import Transformer, TransformerConfig, init_params, unembed
+from mezzanine_jax.models.transformer import Transformer, init_params, unembed
+from mezzanine_jax.models.transformer_config import TransformerConfig
 
 CHIP = topologies.Chip(2.0**30, 1e12, 1e11, 1e9, 1e8, 1e6, "made up")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rich.console
 
-from mezzanine_jax import experiment
+from mezzanine_jax import experiment, show
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.recipes import hf_llm_hiddenstate_order_distill as recipe
 
@@ -48,7 +48,7 @@ def test_shots_come_from_the_training_part(config):
 def test_views_that_are_shown_are_those_of_the_examples_asked_for(config):
   console = rich.console.Console(width=80)
   with console.capture() as captured:
-    console.print(experiment.show_views(config, 2))
+    console.print(show.show_views(config, 2))
   shown = captured.get()
   assert shown.count("right answer") == 2 and shown.count("canonical view") == 2
   assert shown.count("view 3") == 2

@@ -10,7 +10,8 @@ from tiny import byte_level_bpe
 from mezzanine_jax import designs, finetune, language, lora, objectives, preemption, scoring
 from mezzanine_jax.base import Example
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.models.transformer import TransformerConfig, init_params
+from mezzanine_jax.models.transformer import init_params
+from mezzanine_jax.models.transformer_config import TransformerConfig
 from mezzanine_jax.symmetries import segment_order
 
 SYMMETRY = segment_order()

@@ -18,13 +18,13 @@ from mezzanine_jax import (
     config,
     damage,
     finished,
+    heads,
     html_report,
     locks,
     model_card,
     predict,
     predictions,
     runs,
-    students,
 )
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.recipes import get_recipe
@@ -167,7 +167,7 @@ def finished_run(tmp_path_factory):
 
   folder = tmp_path_factory.mktemp("student") / "out"
   settings = recipe.Config(dataset="gone", lm_name="./gone", hidden=4)
-  student = students.mlp_head(2, hidden=4)
+  student = heads.mlp_head(2, hidden=4)
   asked = asking.record(settings, asking.Asking("{passage}\nA:", "passage", [" no", " yes"]))
   checkpoints.save_student(folder / runs.STUDENT, student.init(
       jax.random.key(0), {"features": np.zeros(8)}), {

@@ -11,7 +11,8 @@ from mezzanine_jax import cache, designs, language, locks, prompts, scoring, tra
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Example
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.models.transformer import TransformerConfig, init_params
+from mezzanine_jax.models.transformer import init_params
+from mezzanine_jax.models.transformer_config import TransformerConfig
 from mezzanine_jax.sentences import split_sentences
 from mezzanine_jax.symmetries import chain, paraphrase, segment_order
 

@@ -10,7 +10,6 @@ from tiny import random_prompt
 
 from mezzanine_jax import prompts, transforms
 from mezzanine_jax.base import Symmetry
-from mezzanine_jax.errors import InputError
 from mezzanine_jax.prompts import DEMONSTRATIONS, EVIDENCE, FACTS, FIXED, OPTIONS, current, pack
 from mezzanine_jax.symmetries import (
   chain,
@@ -129,7 +128,7 @@ def exact_case(request):
   return CASES[request.param]
 
 
-def _same(a, b):
+def same(a, b):
   jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
@@ -158,13 +157,13 @@ def _row(x):
   return pack(x)[0] if hasattr(x, "starts") or isinstance(x, prompts.Wordings) else x.reshape(-1)
 
 
-def _drawn(symmetry, x, draws, seed=0):
+def drawn(symmetry, x, draws, seed=0):
   """Many draws, stacked."""
   keys = jax.random.split(jax.random.key(seed), draws)
   return jax.tree.map(np.asarray, jax.jit(jax.vmap(symmetry.sample, (0, None)))(keys, x))
 
 
-def _seen(symmetry, elements, x):
+def seen(symmetry, elements, x):
   """The token rows, or the values, that elements make of an example."""
   acted = jax.jit(jax.vmap(lambda e, x: _row(symmetry.act(e, x)), (0, None)))(elements, x)
   return [tuple(row) for row in np.asarray(acted).tolist()]
@@ -172,20 +171,20 @@ def _seen(symmetry, elements, x):
 
 def test_identity_acts_trivially(case):
   symmetry, x = case
-  _same(symmetry.act(symmetry.identity(x), x), x)
+  same(symmetry.act(symmetry.identity(x), x), x)
 
 
 def test_identity_aligns_trivially(case):
   symmetry, x = case
   prediction = jnp.arange(5.0)
-  _same(symmetry.align(symmetry.identity(x), prediction), prediction)
+  same(symmetry.align(symmetry.identity(x), prediction), prediction)
 
 
 def test_content_is_preserved(exact_case):
   symmetry, x = exact_case
   for seed in range(8):
     element = symmetry.sample(jax.random.key(seed), x)
-    _same(_content(symmetry.act(element, x)), _content(x))
+    same(_content(symmetry.act(element, x)), _content(x))
 
 
 def test_shapes_are_kept(case):
@@ -201,7 +200,7 @@ def test_jit_equals_plain(case):
   _close(jax.jit(symmetry.sample)(key, x), element)
   _close(jax.jit(symmetry.act)(element, x), symmetry.act(element, x))
   prediction = jnp.arange(5.0)
-  _same(jax.jit(symmetry.align)(element, prediction), symmetry.align(element, prediction))
+  same(jax.jit(symmetry.align)(element, prediction), symmetry.align(element, prediction))
 
 
 def test_an_invariant_predictor_has_no_gap(case):
@@ -232,22 +231,22 @@ def test_the_orbit_is_closed(name):
   symmetry, x = CASES[name]
   size = FINITE_GROUPS[name]
   views = symmetry.orbit(x, size)
-  members = set(_seen(symmetry, views.elements, x))
+  members = set(seen(symmetry, views.elements, x))
   assert len(members) == len(views.log_weights) == symmetry.orbit_size(x) == size
   assert tuple(_row(x).tolist()) in members
   # Acting once more on what a member made gives the same family.
   for m in range(0, size, 5):
     acted = symmetry.act(jax.tree.map(lambda a, m=m: a[m], views.elements), x)
-    assert set(_seen(symmetry, symmetry.orbit(acted, size).elements, acted)) == members
+    assert set(seen(symmetry, symmetry.orbit(acted, size).elements, acted)) == members
   np.testing.assert_allclose(np.exp(views.log_weights), 1 / size, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", FINITE_GROUPS)
 def test_samples_are_uniform_over_the_orbit(name):
   symmetry, x = CASES[name]
-  members = _seen(symmetry, symmetry.orbit(x, FINITE_GROUPS[name]).elements, x)
+  members = seen(symmetry, symmetry.orbit(x, FINITE_GROUPS[name]).elements, x)
   draws = 200 * len(members)
-  sampled = _seen(symmetry, _drawn(symmetry, x, draws), x)
+  sampled = seen(symmetry, drawn(symmetry, x, draws), x)
   counts = np.array([sampled.count(m) for m in members])
   assert counts.sum() == draws  # nothing outside the orbit
   chi_square = ((counts - 200) ** 2 / 200).sum()
@@ -257,7 +256,7 @@ def test_samples_are_uniform_over_the_orbit(name):
 
 def test_wordings_are_drawn_by_their_weights():
   symmetry = paraphrase()
-  counts = np.bincount(_drawn(symmetry, WORDINGS, 8000), minlength=4)
+  counts = np.bincount(drawn(symmetry, WORDINGS, 8000), minlength=4)
   assert counts[2] == 0
   np.testing.assert_allclose(counts, [1000, 2000, 0, 5000], atol=4 * math.sqrt(2000))
   views = symmetry.orbit(WORDINGS, 3)
@@ -273,8 +272,8 @@ def test_a_wording_brings_its_own_tokens_and_answers():
   chosen = paraphrase().act(jnp.array(1), both)
   tokens, length = pack(chosen)
   assert tokens[: int(length)].tolist() == two.tokens.tolist()
-  _same(current(chosen).choices, two.choices)
-  _same(chosen.all, both.all)
+  same(current(chosen).choices, two.choices)
+  same(chosen.all, both.all)
 
 
 def test_orders_of_uneven_wordings_are_weighted_not_counted():
@@ -319,7 +318,7 @@ def test_align_takes_any_prediction():
   prediction = {"by_label": jnp.array([[1.0, 2.0, 3.0]]), "mass": jnp.array(0.5), "d": jnp.ones(7)}
   aligned = option_order().align(element, prediction)
   assert aligned["by_label"].tolist() == [[2.0, 3.0, 1.0]]  # label 0 showed option 2
-  _same({k: aligned[k] for k in ("mass", "d")}, {k: prediction[k] for k in ("mass", "d")})
+  same({k: aligned[k] for k in ("mass", "d")}, {k: prediction[k] for k in ("mass", "d")})
 
 
 def _padded(x, segments, choices):
@@ -338,8 +337,8 @@ def test_draws_do_not_depend_on_the_padding(name):
   symmetry, x = CASES[name]
   longer = _padded(x, segments=23, choices=9)
   assert symmetry.orbit_size(x) == symmetry.orbit_size(longer)
-  plain = _seen(symmetry, _drawn(symmetry, x, 20), x)
-  padded = _seen(symmetry, _drawn(symmetry, longer, 20), longer)
+  plain = seen(symmetry, drawn(symmetry, x, 20), x)
+  padded = seen(symmetry, drawn(symmetry, longer, 20), longer)
   assert [row[: len(plain[0])] for row in padded] == plain
   assert not any(any(row[len(plain[0]) :]) for row in padded)
 
@@ -348,7 +347,7 @@ def test_draws_do_not_depend_on_the_padding(name):
 def test_immovable_segments_stay(keep_first, keep_last):
   symmetry = segment_order(keep_first=keep_first, keep_last=keep_last)
   fixed = [0, *range(1, 1 + keep_first), *range(5 - keep_last, 6)]
-  orders = _drawn(symmetry, PROMPT, 10)
+  orders = drawn(symmetry, PROMPT, 10)
   np.testing.assert_array_equal(orders[:, fixed], np.tile(fixed, (10, 1)))
 
 
@@ -359,7 +358,7 @@ def test_segments_of_other_groups_keep_their_order(name):
   moving = x.group[np.flatnonzero(x.group)[0]]
   for element in symmetry.orbit(x, 24).elements:
     acted = symmetry.act(element, x)
-    _same(acted.starts[acted.group != moving], x.starts[x.group != moving])
+    same(acted.starts[acted.group != moving], x.starts[x.group != moving])
 
 
 def test_a_block_moves_as_one():
@@ -388,107 +387,3 @@ def test_an_orbit_over_the_limit_is_none():
   symmetry, x = CASES["segment_order"]
   assert symmetry.orbit(x, 23) is None and symmetry.orbit_size(x) == 24
   assert CASES["own flip"][0].orbit(jnp.arange(3.0), 10) is None
-
-
-def test_chain_samples_on_the_acted_input_and_aligns_in_reverse():
-  seen = []
-
-  def part(name, shift):
-    def sample(key, x):
-      seen.append((name, x.tolist()))
-      return jnp.array(shift)
-
-    return Symmetry(
-        identity=lambda x: jnp.array(0),
-        sample=sample,
-        act=lambda e, x: x * 2 + e,
-        align=lambda e, p: (p - e) / 2,
-    )
-
-  both = chain(part("a", 1), part("b", 3))
-  x = jnp.array([1.0])
-  element = both.sample(jax.random.key(0), x)
-  assert seen == [("a", [1.0]), ("b", [3.0])]
-  acted = both.act(element, x)
-  assert acted.tolist() == [9.0]
-  assert both.align(element, acted).tolist() == [1.0]
-
-
-def test_chained_orbits_multiply():
-  prompt = PROMPT._replace(group=np.array([0, 1, 1, 2, 2, 0]))
-  both = chain(segment_order(), segment_order(group=2))
-  views = both.orbit(prompt, 10)
-  assert both.orbit_size(prompt) == 4 and views.log_weights.shape == (4,)
-  tokens = {tuple(pack(both.act(e, prompt))[0].tolist()) for e in zip(*views.elements, strict=True)}
-  assert len(tokens) == 4
-  np.testing.assert_allclose(np.exp(views.log_weights), 0.25, rtol=1e-6)
-  assert both.orbit(prompt, 3) is None
-
-
-@pytest.mark.parametrize("name", CONTINUOUS)
-def test_a_continuous_family_has_no_orbit_and_keeps_its_range(name):
-  symmetry, x = CASES[name]
-  assert symmetry.orbit(x, 10**6) is None and symmetry.orbit_size(x) == math.inf
-  acted = np.array(_seen(symmetry, _drawn(symmetry, x, 200), x))
-  assert acted.min() >= 0 and acted.max() <= 1
-  assert len({tuple(row) for row in acted.tolist()}) == 200
-
-
-def test_views_are_drawn_from_the_stated_ranges():
-  symmetry, x = CASES["view"]
-  drawn = _drawn(symmetry, x, 4000)
-  ends = {"scale": (0.7, 1.0), "angle": (-30.0, 30.0), "brightness": (0.6, 1.4)}
-  for name, (low, high) in ends.items():
-    values, wide = getattr(drawn, name), high - low
-    assert low - 1e-6 <= values.min() < low + 0.01 * wide
-    assert high - 0.01 * wide < values.max() <= high + 1e-6
-    assert abs(values.mean() - (low + high) / 2) < 4 * wide / math.sqrt(12 * 4000)
-  assert abs(drawn.mirrored.mean() - 0.5) < 4 * 0.5 / math.sqrt(4000)
-  # The window stays within the image, and reaches its edges.
-  over = np.abs(drawn.shift) + drawn.scale[:, None] / 2
-  assert over.max() <= 0.5 + 1e-6 and over.max() > 0.499
-
-
-def test_a_range_of_zero_leaves_the_image_as_it_is():
-  symmetry = view(crop=0.0, flip=0.0, rotation=0.0, brightness=0.0)
-  element = symmetry.sample(jax.random.key(0), IMAGE)
-  _same(symmetry.act(element, IMAGE), IMAGE)
-
-
-def test_a_view_turns_mirrors_crops_and_lights_as_it_says():
-  symmetry, one = view(), view().identity(IMAGE)
-  act = lambda **changes: np.asarray(symmetry.act(one._replace(**changes), IMAGE))
-  close = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5)
-  close(act(angle=jnp.float32(90)), np.rot90(IMAGE))
-  close(act(angle=jnp.float32(-180)), np.rot90(IMAGE, 2))
-  close(act(mirrored=jnp.array(True)), IMAGE[:, ::-1])
-  close(act(brightness=jnp.float32(0.5)), IMAGE / 2)
-  close(act(brightness=jnp.float32(9)), np.minimum(9 * IMAGE, 1))
-  # A window of a fifth is the middle pixel; one place to the right is its neighbour.
-  window = act(scale=jnp.float32(0.2))
-  close(window[2, 2], IMAGE[2, 2])
-  close(act(shift=jnp.array([0.0, 0.2]))[:, :4], IMAGE[:, 1:])
-  close(act(shift=jnp.array([-0.2, 0.0]))[1:], IMAGE[:4])
-
-
-def test_the_turns_of_a_square_are_a_group():
-  symmetry = dihedral()
-  table = {row: e for e, row in enumerate(_seen(symmetry, jnp.arange(8), IMAGE))}
-  after = lambda a, b: symmetry.act(b, symmetry.act(a, IMAGE)).reshape(-1)
-  twice = jax.vmap(jax.vmap(after, (None, 0)), (0, None))(jnp.arange(8), jnp.arange(8))
-  products = np.array([[table[tuple(row)] for row in part] for part in twice.tolist()])
-  for own in (products, products.T):  # every element once in every row and column
-    assert (np.sort(own) == np.arange(8)).all()
-  assert (products != products.T).any()  # it is not commutative
-
-
-@pytest.mark.parametrize("make, message", [
-    (lambda: dihedral().orbit_size(IMAGE[:4]), "must be square, got 4 x 5"),
-    (lambda: view().sample(jax.random.key(0), PROMPT), r"acts on images .* got a Prompt"),
-    (lambda: dihedral().identity(np.zeros(5)), r"an array of shape \[5\]"),
-    (lambda: view(crop=1.0), "crop must be between 0 and 0.9, got 1"),
-    (lambda: view(rotation=-1.0), "rotation must be between 0 and 180"),
-])
-def test_what_no_image_can_be_is_refused(make, message):
-  with pytest.raises(InputError, match=message):
-    make()

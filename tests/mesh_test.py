@@ -16,7 +16,8 @@ from jax.sharding import PartitionSpec as P
 
 from mezzanine_jax import mesh as mesh_lib
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.models.transformer import TransformerConfig, init_params
+from mezzanine_jax.models.transformer import init_params
+from mezzanine_jax.models.transformer_config import TransformerConfig
 
 
 def _config(**changes):

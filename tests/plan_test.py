@@ -71,6 +71,19 @@ def test_what_does_not_fit_comes_with_a_batch_that_does(tiny):
   assert found.better.longest.needed < needed and len(found.tried) == 1
 
 
+def test_adapters_are_planned_as_they_are_trained(tiny):
+  recipe = get_recipe(RECIPE)
+  topology = topologies.Topology("cpu", CHIP, jax.local_devices(backend="cpu")[:1], 1)
+  one, pairs, as_set = (
+      plan_lib.plan(recipe, recipe.Config(
+          lm_name=tiny, n_train=4, n_test=2, lora_batch_tokens=96, **fields), topology).adapters
+      for fields in ({"student": "lora"}, {"student": "lora", "consistency_weight": 1.0},
+                     {"student": "set", "set_layers": "0:1"}))
+  assert one.batch == 3 and pairs.batch == 2  # of 32 tokens each; no view without its other one
+  # What a set needs more: int32 units of 96 tokens (its positions are in place of others).
+  assert as_set.program.arguments == one.program.arguments + 4 * 96
+
+
 def test_weights_without_room_are_not_even_compiled(tiny, capsys):
   from mezzanine_jax import plan_report
 
@@ -117,3 +130,5 @@ def test_for_a_tpu_that_is_not_there(tiny):
   one, four = (f.scoring for f in found)
   assert one.fits and one.usual.by == "compiler" and 0 < one.usual.seconds < 1
   assert four.rows == 4 * one.rows
+  # Gradients are summed over the chips of a host, whose numbers in a larger slice have gaps.
+  assert found[1].adapters.program.fits and found[1].adapters.batch == found[0].adapters.batch

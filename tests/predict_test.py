@@ -16,11 +16,11 @@ from mezzanine_jax import (
     checkpoints,
     cli,
     experiment,
+    heads,
     predict,
     prompts,
     runs,
     scoring,
-    students,
 )
 from mezzanine_jax.base import Example
 from mezzanine_jax.errors import InputError
@@ -58,7 +58,7 @@ def finished(tiny_lm, tmp_path_factory):
   """The folder of a run that took no time: its student's weights are random."""
   folder = tmp_path_factory.mktemp("run") / "out"
   config = recipe.Config(dataset="no longer there", lm_name=tiny_lm, hidden=8, max_shapes=1)
-  student = students.mlp_head(2, hidden=8)
+  student = heads.mlp_head(2, hidden=8)
   params = student.init(jax.random.key(0), {"features": np.zeros(32)})
   leaves, tree = jax.tree.flatten(params)
   rng = np.random.default_rng(0)
@@ -85,7 +85,7 @@ def test_an_answer_is_the_students_to_what_one_prompt_alone_gives(finished, made
   saved, lm = predict.load_saved(finished), load_lm(tiny_lm)
   prepared = predict.prepare(saved, lm, _examples())
   xs = prompts.stack([t.prompt for t in prepared.tokenized])
-  score, student = jax.jit(scoring.scorer(lm.config)), students.mlp_head(2, hidden=8)
+  score, student = jax.jit(scoring.scorer(lm.config)), heads.mlp_head(2, hidden=8)
   for n in range(9):
     scores = score(lm.params, jax.tree.map(lambda a, n=n: a[n], xs))
     np.testing.assert_allclose(made.answers.baseline[n], scores.log_probs, atol=1e-5)

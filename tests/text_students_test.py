@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mezzanine_jax import students
+from mezzanine_jax import heads
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.text_students import PAD, TEXT_STUDENTS, student_tokens
 
@@ -19,7 +19,7 @@ SETTINGS = {
 
 def _trained(name):
   """A student whose output layer is not zero, so that what it reads shows."""
-  student = students.make_student(name, factories=TEXT_STUDENTS, num_choices=3, **SETTINGS[name])
+  student = heads.make_student(name, factories=TEXT_STUDENTS, num_choices=3, **SETTINGS[name])
   params = student.init(jax.random.key(0), {"tokens": jnp.arange(5)})
   out = params["params"]["out"]
   kernel = jax.random.normal(jax.random.key(1), out["kernel"].shape)
@@ -49,7 +49,7 @@ def test_only_the_transformer_sees_the_order():
 ])
 def test_bad_settings(name, change, message):
   with pytest.raises(InputError, match=message):
-    students.make_student(
+    heads.make_student(
         name, factories=TEXT_STUDENTS, num_choices=3, **SETTINGS[name] | change)
 
 

@@ -1,5 +1,7 @@
-"""Tiny tokenizers and prompts that more than one test file uses."""
+"""Tiny tokenizers, prompts and inputs that more than one test file uses."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
@@ -97,3 +99,15 @@ def random_prompt(rng, sentences=3, vocab=40, longest=4, choice_lengths=(1, 2), 
   choices = [np.arange(1, n + 1) + 7 * c for c, n in enumerate(choice_lengths)]
   prompt = make_prompt(segments, [0] + [1] * sentences + [0], choices, [3, 2])
   return prompt._replace(tokens=np.pad(prompt.tokens, (0, pad)))
+
+
+def inputs_of(features):
+  """What a head reads of one view, with three choices."""
+  return {"features": jnp.asarray(features), "log_probs": jnp.log(jnp.array([0.2, 0.3, 0.5]))}
+
+
+def randomized(params):
+  """The same params with every trained array drawn at random."""
+  rng = np.random.default_rng(0)
+  drawn = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), p.dtype), params["params"])
+  return {**params, "params": drawn}

@@ -10,7 +10,7 @@ import types
 import numpy as np
 import pytest
 
-from mezzanine_jax import runs, settings, students, tracking, training
+from mezzanine_jax import heads, runs, settings, tracking, training
 from mezzanine_jax.config import option
 from mezzanine_jax.distill_data import DistillData
 from mezzanine_jax.errors import InputError
@@ -95,7 +95,7 @@ def logged(tmp_path_factory):
     folder = runs.begin(runs.look(out, "r", config), runs.fingerprint("r", config))
     parts = np.arange(4), np.arange(4, 6)
     trained = training.train_with_controls(
-        students.linear_head(2), _data(), parts, config, folder)
+        heads.linear_head(2), _data(), parts, config, folder)
     results = runs.finish(folder, {
         "student": training.history_block(trained.result) | {"nll": 0.5, "auroc": float("nan")},
         "baseline": {"gap": {"pairwise_tv": np.float32(0.125)}}, "config": {"steps": 20}})

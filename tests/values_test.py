@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mezzanine_jax import comparison, distill, distill_data, regression, students, values
+from mezzanine_jax import comparison, distill, distill_data, heads, regression, students, values
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.evaluation import Beliefs
 
@@ -95,7 +95,7 @@ def _data(num=40, **changes):
 
 def test_a_student_learns_an_equivariance_from_all_views():
   align = lambda mirrored, answer: jnp.where(mirrored, -answer, answer)
-  student = students.aligned(students.mlp_values(3, depth=0), align)
+  student = students.aligned(heads.mlp_values(3, depth=0), align)
   result = distill.train(
       student, _data(), _data(8), key=jax.random.key(0), steps=300, batch_size=32, eval_every=300,
       learning_rate=0.1, weight_decay=0.0, target="values")
@@ -122,5 +122,5 @@ def test_the_best_constant_is_the_mean():
 ])
 def test_what_cannot_be_learned_is_refused(changes, settings, message):
   with pytest.raises(InputError, match=message):
-    distill.train(students.mlp_values(3), _data(**changes), None, key=jax.random.key(0), steps=1,
+    distill.train(heads.mlp_values(3), _data(**changes), None, key=jax.random.key(0), steps=1,
                   **settings)

@@ -12,7 +12,7 @@ from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.families import FAMILIES, family_of
 from mezzanine_jax.models.families.family import size
 from mezzanine_jax.models.gguf_header import read_header
-from mezzanine_jax.models.transformer import TransformerConfig
+from mezzanine_jax.models.transformer_config import TransformerConfig
 from mezzanine_jax.models.weights import Tensors
 from mezzanine_jax.untrusted import shown
 

@@ -21,7 +21,7 @@ from mezzanine_jax.models.architectures import architecture
 from mezzanine_jax.models.chat import ChatTemplate, directory_chat, gguf_chat
 from mezzanine_jax.models.families import family_of
 from mezzanine_jax.models.tokenizer import directory_tokenizer, gguf_tokenizer
-from mezzanine_jax.models.transformer import TransformerConfig
+from mezzanine_jax.models.transformer_config import TransformerConfig
 from mezzanine_jax.models.weights import Tensors, load_params, open_safetensors
 from mezzanine_jax.untrusted import find_path, parse_json, shown
 

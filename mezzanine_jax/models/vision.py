@@ -17,7 +17,8 @@ from mezzanine_jax.models.attention import Array, Stream
 from mezzanine_jax.models.families import VISION, family_of
 from mezzanine_jax.models.families.family import size as size_of
 from mezzanine_jax.models.families.vit import grid
-from mezzanine_jax.models.transformer import Transformer, TransformerConfig, layer_indices
+from mezzanine_jax.models.transformer import Transformer, layer_indices
+from mezzanine_jax.models.transformer_config import TransformerConfig
 from mezzanine_jax.models.weights import load_params, open_safetensors
 from mezzanine_jax.scoring import pool
 

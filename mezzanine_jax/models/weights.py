@@ -18,7 +18,8 @@ from jax.sharding import Mesh, NamedSharding
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.mesh import param_specs
 from mezzanine_jax.models.families import Source
-from mezzanine_jax.models.transformer import TransformerConfig, init_params
+from mezzanine_jax.models.transformer import init_params
+from mezzanine_jax.models.transformer_config import TransformerConfig
 from mezzanine_jax.untrusted import parse_json, shown
 
 _ALIGNMENT = 64  # bytes; XLA's own buffers begin at multiples of it

@@ -24,6 +24,7 @@ from mezzanine_jax import (
     comparison,
     evaluation,
     experiment,
+    heads,
     language,
     moved,
     predict,
@@ -31,10 +32,10 @@ from mezzanine_jax import (
     report,
     runs,
     scoring,
-    students,
     training,
 )
 from mezzanine_jax import distill_data as data_lib
+from mezzanine_jax import show as show_lib
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.allowed import FEATURES_DTYPES
 from mezzanine_jax.base import Example, Symmetry
@@ -55,7 +56,7 @@ from mezzanine_jax.settings import (
 from mezzanine_jax.symmetries.still import still
 
 NAME = "hf_llm_hiddenstate_order_distill"
-show_views = experiment.show_views
+show_views = show_lib.show_views
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Config(RunFields, AdapterFields, ExtraFields, TrainingFields, SymmetryFiel
       "residual", "a head on the hidden states (linear, mlp), the LM's own answer and a"
       " correction by such a head (residual) or from every sentence's states (attention), or the"
       " LM itself with low-rank adapters, which reads a view (lora) or the set of its sentences"
-      " (set)", one_of=(*students.STUDENTS, *adapters.NAMES))
+      " (set)", one_of=(*heads.STUDENTS, *adapters.NAMES))
   student_views: str = option(
       "all", "what the student learns from: the canonical view, or all views",
       one_of=STUDENT_VIEWS)
@@ -139,7 +140,7 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
     sizes = {"width": lm.config.width, "layers": len(layers)}
     asked = asked._replace(lm=None)
     del lm  # training needs the room that the weights take
-    learned, history = _head(config, sizes, rows, parts, folder, meta)
+    learned, history = _head(config, sizes, rows, parts, ~data.is_extra, folder, meta)
 
   test = np.flatnonzero(data.is_test)
   clusters = [data.clusters[n] for n in test]
@@ -172,12 +173,13 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
 
 def _head(
     config: Config, sizes: dict[str, int], rows: data_lib.DistillData,
-    parts: tuple[np.ndarray, np.ndarray], folder: runs.Folder, meta: dict[str, Any],
+    parts: tuple[np.ndarray, np.ndarray], usual: np.ndarray, folder: runs.Folder,
+    meta: dict[str, Any],
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
   """A head on the hidden states and its controls: float32[R, C] of each; how it was chosen."""
-  settings = arguments_of(students.STUDENTS[config.student], dataclasses.asdict(config) | sizes)
-  student = students.make_student(config.student, num_choices=meta["num_choices"], **settings)
-  trained = training.train_with_controls(student, rows, parts, config, folder)
+  settings = arguments_of(heads.STUDENTS[config.student], dataclasses.asdict(config) | sizes)
+  student = heads.make_student(config.student, num_choices=meta["num_choices"], **settings)
+  trained = training.train_with_controls(student, rows, parts, config, folder, usual=usual)
   checkpoints.save_student(
       folder.path / runs.STUDENT, trained.result.params, meta | {"settings": settings})
   inputs = {"features": jnp.asarray(rows.features), "log_probs": jnp.asarray(rows.log_probs)}
@@ -195,7 +197,8 @@ def _adapters(
   made = adapters.settings(config, asked.lm.config.num_layers)
   checkpoints.save_student(
       folder.path / runs.STUDENT, student.found.adapters, meta | {"settings": made})
-  constant = data_lib.mean_teacher(data_lib.select(rows, np.concatenate(parts)))
+  usual = np.flatnonzero(~(asked.data.is_test | asked.data.is_extra))
+  constant = data_lib.mean_teacher(data_lib.select(rows, usual))
   models = {"student": student.log_probs,
             "constant": np.broadcast_to(constant, rows.log_probs.shape)}
   if config.lora_control:

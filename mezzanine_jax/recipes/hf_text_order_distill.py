@@ -23,14 +23,15 @@ from mezzanine_jax import (
     checkpoints,
     encoding,
     experiment,
+    heads,
     language,
     moved,
     predict,
     progress,
     runs,
     scoring,
-    students,
 )
+from mezzanine_jax import show as show_lib
 from mezzanine_jax.base import Array, Example, Params
 from mezzanine_jax.config import arguments_of, option
 from mezzanine_jax.errors import InputError
@@ -59,7 +60,7 @@ class Config(RunFields, TrainingFields, SymmetryFields, EncoderFields, WorldFiel
       " world's own")
   n_train: int = option(5000, "training examples, half of them for the base head", at_least=4)
   n_test: int = option(2000, "test examples", at_least=1)
-  student: str = option("mlp", "base head and student", one_of=tuple(students.HEADS))
+  student: str = option("mlp", "base head and student", one_of=tuple(heads.HEADS))
   hidden: int = option(512, "width of the mlp's hidden layers", at_least=1)
   depth: int = option(1, "hidden layers of the mlp", at_least=1)
   student_views: str = option(
@@ -89,8 +90,8 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   asked = asked._replace(lm=None)
   del model  # training needs the room that the weights take
 
-  settings = arguments_of(students.HEADS[config.student], dataclasses.asdict(config))
-  head = students.make_student(config.student, num_choices=num_choices, **settings)
+  settings = arguments_of(heads.HEADS[config.student], dataclasses.asdict(config))
+  head = heads.make_student(config.student, num_choices=num_choices, **settings)
   meta = {
       "settings": settings, "model_name": config.model_name, "model_digest": digest,
       "asking": asking.record(config, asked.asking),
@@ -160,8 +161,8 @@ def _prepare(
 
 
 def show_views(config: Config, number: int) -> Any:
-  """Some test examples with some of their views, see `experiment.show_views`."""
-  return experiment.show_views(config, number, ask=_ask)
+  """Some test examples with some of their views, see `show.show_views`."""
+  return show_lib.show_views(config, number, ask=_ask)
 
 
 def _ask(

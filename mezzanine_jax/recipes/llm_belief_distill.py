@@ -24,6 +24,7 @@ from mezzanine_jax import (
     efficiency,
     evaluation,
     experiment,
+    heads,
     language,
     moved,
     predict,
@@ -38,6 +39,7 @@ from mezzanine_jax import (
     view_texts,
 )
 from mezzanine_jax import distill_data as data_lib
+from mezzanine_jax import show as show_lib
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.allowed import POOLS
 from mezzanine_jax.base import Example
@@ -56,7 +58,7 @@ from mezzanine_jax.symmetries.still import still
 NAME = "llm_belief_distill"
 ENCODER_HEAD = "encoder_head"
 TEXTS = "texts.zarr"
-show_views = experiment.show_views
+show_views = show_lib.show_views
 batch_fn = experiment.lm_answers
 
 
@@ -71,7 +73,7 @@ class Config(RunFields, TrainingFields, SymmetryFields, LmFields, WorldFields):
       "sentence-transformers/all-MiniLM-L6-v2",
       "encoder_head: hub id, local folder, or pkg:NAME of the frozen encoder")
   pool: str = option("mean", "encoder_head: how hidden states are pooled", one_of=POOLS)
-  head: str = option("mlp", "encoder_head: the head", one_of=tuple(students.HEADS))
+  head: str = option("mlp", "encoder_head: the head", one_of=tuple(heads.HEADS))
   hidden: int = option(256, "encoder_head: width of the mlp's hidden layers", at_least=1)
   depth: int = option(1, "encoder_head: hidden layers of the mlp", at_least=1)
   width: int = option(64, "transformer, embedding_bag: width", at_least=1)
@@ -95,7 +97,7 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   needed, index = _needed(plan, data.is_test)
   reader = _encoder(config, asked, plan, needed) if config.student == ENCODER_HEAD else None
   name, settings, factories = _student_of(config, lm.config.vocab_size)
-  student = students.make_student(
+  student = heads.make_student(
       name, factories=factories, num_choices=len(asked.choices), **settings)
   fingerprint = runs.fingerprint(
       NAME, config, model=lm.digest, data=data.world.digests, rows=language.digest(plan),
@@ -263,7 +265,7 @@ def _encoder(config: Config, asked: experiment.Asked, plan: language.Plan, neede
 def _student_of(config: Config, vocab_size: int) -> tuple[str, dict[str, Any], dict[str, Any]]:
   """Name and settings of the student, and the factories that its name is one of."""
   if config.student == ENCODER_HEAD:
-    name, factories = config.head, students.HEADS
+    name, factories = config.head, heads.HEADS
   else:
     name, factories = config.student, text_students.TEXT_STUDENTS
   fields = dataclasses.asdict(config) | {"vocab_size": vocab_size}

@@ -24,13 +24,14 @@ from mezzanine_jax import (
     report,
     runs,
 )
+from mezzanine_jax import show as show_lib
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.config import option
 from mezzanine_jax.settings import LmFields, RunFields, SymmetryFields, WorldFields
 
 NAME = "llm_order_gap"
 show = gap_report.show
-show_views = experiment.show_views
+show_views = show_lib.show_views
 batch_fn = experiment.lm_answers
 
 

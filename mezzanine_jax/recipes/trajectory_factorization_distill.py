@@ -26,6 +26,7 @@ from mezzanine_jax import (
     asking,
     base_distill,
     experiment,
+    heads,
     moved,
     report,
     runs,
@@ -43,7 +44,7 @@ from mezzanine_jax.symmetries import make_symmetry
 NAME = "trajectory_factorization_distill"
 WHO = "base model"  # what the baseline is called
 SYMMETRY = "factorization"
-_STUDENTS = students.ANY_FEATURES | STEP_STUDENTS
+_STUDENTS = heads.ANY_FEATURES | STEP_STUDENTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _model(
   """A model of a name, and its settings."""
   given = dataclasses.asdict(config) | {"shape": list(asked.prepared.xs.features.shape[1:])}
   settings = arguments_of(_STUDENTS[name], given)
-  return students.make_student(
+  return heads.make_student(
       name, factories=_STUDENTS, num_choices=len(asked.choices), **settings), settings
 
 

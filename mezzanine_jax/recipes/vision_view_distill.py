@@ -23,6 +23,7 @@ from mezzanine_jax import (
     asking,
     base_distill,
     experiment,
+    heads,
     image_figures,
     images,
     moved,
@@ -48,8 +49,8 @@ from mezzanine_jax.symmetries.view import View, in_words
 NAME = "vision_view_distill"
 WHO = "base model"  # what the baseline is called
 VIEWS_PICTURE = "views.png"
-_BASES = students.HEADS | IMAGE_STUDENTS
-_STUDENTS = students.ANY_FEATURES | IMAGE_STUDENTS
+_BASES = heads.HEADS | IMAGE_STUDENTS
+_STUDENTS = heads.ANY_FEATURES | IMAGE_STUDENTS
 _TOKENS = 4096  # of a batch that the frozen model reads at once
 
 
@@ -167,7 +168,7 @@ def _reader(config: Config, asked: experiment.Asked) -> _Reader:
     if getattr(config, field) in IMAGE_STUDENTS:
       raise InputError(
           f"{field} {getattr(config, field)!r} reads pixels, but {config.model_name!r} gives"
-          f" features: give --{field} {' or '.join(students.HEADS)}")
+          f" features: give --{field} {' or '.join(heads.HEADS)}")
   from mezzanine_jax.models import vision  # pixels need no transformer
 
   with progress.bar("loading the model"):
@@ -185,7 +186,7 @@ def _model(
   """A model of a name, and its settings."""
   given = dataclasses.asdict(config) | {"shape": list(asked.prepared.xs.shape[1:])}
   settings = arguments_of(_STUDENTS[name], given)
-  return students.make_student(
+  return heads.make_student(
       name, factories=_STUDENTS, num_choices=len(asked.choices), **settings), settings
 
 

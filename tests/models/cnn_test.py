@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mezzanine_jax import students
+from mezzanine_jax import heads, students
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.cnn import IMAGE_STUDENTS, cnn, hidden_layer
 
@@ -31,7 +31,7 @@ def test_it_is_the_network_that_it_says():
 
 
 def test_it_starts_uniform_and_takes_pixels_as_they_are():
-  student = students.make_student(
+  student = heads.make_student(
       "cnn", factories=IMAGE_STUDENTS, num_choices=4, shape=[4, 4, 1], width=2, blocks=2, hidden=3)
   assert students.standardize(student, np.zeros(16), np.full(16, 1e-9)) is student
   inputs = {"features": jnp.linspace(0, 1, 16)}

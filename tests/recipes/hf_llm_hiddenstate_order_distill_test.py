@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import reported
 
-from mezzanine_jax import checkpoints, lora, predict, progress, store, students
+from mezzanine_jax import checkpoints, heads, lora, predict, progress, store
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models import load
 from mezzanine_jax.recipes import hf_llm_hiddenstate_order_distill as recipe
@@ -183,7 +183,7 @@ def test_a_stopped_run_continues_to_the_same_figures(
 def test_the_saved_student_can_be_used_again(finished):
   out, results = finished
   params, meta = checkpoints.load_student(out / "student")
-  student = students.make_student(
+  student = heads.make_student(
       meta["name"], num_choices=meta["num_choices"], **meta["settings"]
   )
   features = np.zeros(meta["feature_size"], np.float32)
@@ -266,6 +266,10 @@ def test_other_questions_are_learned_from_only(config, tmp_path, fields):
   found = recipe.run(dataclasses.replace(
       config, extra_questions=1, k_extra=2, embed_layer="-1", **fields), tmp_path / "out")
   assert found["data"]["train"]["extra"] > 0 and np.isfinite(found["student"]["fidelity"])
+  # Nor does the constant control, which stands for examples like those of the test part, know them.
+  plain = recipe.run(dataclasses.replace(config, embed_layer="-1", steps=1), tmp_path / "plain")
+  constant, own = (r["controls"]["constant"]["nll"] for r in (found, plain))
+  assert abs(constant - own) < 1e-5
 
 
 @pytest.mark.parametrize(("fields", "says"), [

@@ -5,7 +5,7 @@ from typing import Any
 
 from mezzanine_jax.models.families.bert import encoder_config, encoder_weights
 from mezzanine_jax.models.families.family import Family, required
-from mezzanine_jax.models.transformer import TransformerConfig
+from mezzanine_jax.models.transformer_config import TransformerConfig
 
 _BERT_NAMES = {"hidden_size": "dim", "num_hidden_layers": "n_layers",
                "num_attention_heads": "n_heads", "intermediate_size": "hidden_dim"}

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.models.transformer import TransformerConfig
+from mezzanine_jax.models.transformer_config import TransformerConfig
 from mezzanine_jax.untrusted import shown
 
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mezzanine_jax.models.families.family import Family, Source, refuse, size
-from mezzanine_jax.models.transformer import TransformerConfig
+from mezzanine_jax.models.transformer_config import TransformerConfig
 
 
 def _config(hf: Mapping[str, Any]) -> TransformerConfig:

@@ -12,7 +12,7 @@ from mezzanine_jax.models.families.family import (
     rope_frequencies,
     size,
 )
-from mezzanine_jax.models.transformer import TransformerConfig
+from mezzanine_jax.models.transformer_config import TransformerConfig
 
 
 def _config(hf: Mapping[str, Any]) -> TransformerConfig:

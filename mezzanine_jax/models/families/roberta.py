@@ -5,7 +5,7 @@ from typing import Any
 
 from mezzanine_jax.models.families.bert import BERT, encoder_config
 from mezzanine_jax.models.families.family import size
-from mezzanine_jax.models.transformer import TransformerConfig
+from mezzanine_jax.models.transformer_config import TransformerConfig
 
 
 def _config(hf: Mapping[str, Any]) -> TransformerConfig:
