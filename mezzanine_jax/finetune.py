@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from mezzanine_jax import checkpoints, engine, language, lora, objectives, optimizers, preemption
+from mezzanine_jax import mesh as mesh_lib
 from mezzanine_jax.base import Array, Params
 from mezzanine_jax.distill import Point, point_at
 from mezzanine_jax.divergences import kl
@@ -122,7 +124,9 @@ def finetune(
   """Trains adapters by `objectives.rows_loss`: KL(p_T || p_θ(row)) of single rows, and its terms.
 
   Step s draws its rows with a generator seeded by (seed, s); rows of a batch are of about one
-  length, and weights make up for batches of long rows being smaller.
+  length, and weights make up for batches of long rows being smaller. Where the parameters lie on a
+  mesh, the rows of a step are divided over its axis `data`; which rows these are does not depend
+  on it.
 
   Args:
     plan: the rows, as scored.
@@ -134,7 +138,7 @@ def finetune(
     valid: rows that choose the step.
     alpha: see `lora.merge`.
     steps: optimizer steps; with 0 there is one look at the validation rows.
-    batch_tokens: tokens a step, about.
+    batch_tokens: tokens a step, about, on all devices together.
     learning_rate: the highest, see `optimizers.warmup_cosine_adamw`.
     weight_decay: see there.
     temperature: see `objectives.rows_loss`.
@@ -169,11 +173,10 @@ def finetune(
   optimizer = optimizers.warmup_cosine_adamw(learning_rate, max(steps, 1), weight_decay)
   objective = functools.partial(
       objectives.rows_loss, temperature=temperature, consistency_weight=consistency_weight)
-  step_fn = jax.jit(
-      functools.partial(step, optimizer, batch_fn, alpha, objective), donate_argnums=0)
-  in_pairs = consistency_weight > 0
+  mesh, in_pairs = mesh_lib.mesh_of(params), consistency_weight > 0
+  run_fn = batch_fn if mesh is None else mesh_lib.spread(batch_fn, mesh, params)
+  step_fn = jax.jit(functools.partial(step, optimizer, run_fn, alpha, objective), donate_argnums=0)
   buckets = _buckets(plan.lengths[train.row], train.weight, batch_tokens, in_pairs)
-  extra = language.extra_tokens(plan.xs)
 
   looks = 1 + math.ceil(steps / eval_every)
   state = start(optimizer, adapters, looks)
@@ -210,12 +213,11 @@ def finetune(
     if done == steps:
       break
     rng = np.random.default_rng([seed, done])
-    chosen, shape, share = _draw(rng, buckets, train, in_pairs)
-    tokens, size, length = shape
-    inputs = language.pack(
-        plan, train.row[chosen], np.zeros(size, np.int32), tokens=tokens + size * extra, size=size,
-        length=length)
-    state = step_fn(state, params, inputs, train.teacher_log_probs[chosen], np.float32(share))
+    chosen, length, share = _draw(rng, buckets, train, in_pairs)
+    each = rows_a_device(len(chosen), mesh, in_pairs)
+    filled, weight = _filled(chosen, each, mesh, share)
+    inputs = _inputs(plan, train.row[filled], each, length, mesh)
+    state = step_fn(state, params, inputs, train.teacher_log_probs[filled], weight)
     advance(1)
   history = tuple(point_at(state, i, steps, eval_every) for i in range(int(state.points)))
   return Finetuned(jax.device_get(state.best), int(state.best_step), history)
@@ -238,20 +240,20 @@ def start(optimizer: optax.GradientTransformation, adapters: Any, looks: int) ->
 
 def step(
     optimizer: optax.GradientTransformation, batch_fn: BatchFn, alpha: float, objective: Objective,
-    state: State, params: Params, inputs: Any, teacher_log_probs: Array, share: Array,
+    state: State, params: Params, inputs: Any, teacher_log_probs: Array, weight: Array,
 ) -> State:
   """One optimizer step.
 
   Args:
     optimizer: of the adapters.
-    batch_fn: as for `finetune`.
+    batch_fn: as for `finetune`; or what `mesh.spread` makes of it.
     alpha: see `lora.merge`.
     objective: see `objectives.rows_loss`.
     state: before the step.
     params: the language model's.
     inputs: of `batch_fn`, behind the parameters.
     teacher_log_probs: float32[R, C].
-    share: float32[], the weight of each row.
+    weight: float32[R], of each row.
 
   Returns:
     The state behind the step, to whose `losses` that of the step is added.
@@ -259,7 +261,7 @@ def step(
 
   def loss_fn(adapters):
     log_probs = batch_fn(lora.attach(params, adapters, alpha), *inputs).log_probs
-    return objective(log_probs, teacher_log_probs, share)
+    return objective(log_probs.reshape(teacher_log_probs.shape), teacher_log_probs, weight)
 
   loss, grads = jax.value_and_grad(loss_fn)(state.adapters)
   updates, opt_state = optimizer.update(grads, state.opt_state, state.adapters)
@@ -268,13 +270,66 @@ def step(
                         losses=state.losses + loss)
 
 
+def rows_a_step(batch_tokens: int, length: int, in_pairs: bool) -> int:
+  """How many rows of a length a step has.
+
+  Args:
+    batch_tokens: see `finetune`.
+    length: places of a row for its tokens.
+    in_pairs: whether every second row belongs to the one before it.
+
+  Example:
+    >>> rows_a_step(2560, 500, False), rows_a_step(2560, 500, True)
+    (5, 4)
+  """
+  size = max(batch_tokens // length, 1)
+  return max(size // 2 * 2, 2) if in_pairs else size
+
+
+def rows_a_device(rows: int, mesh: Mesh | None, in_pairs: bool) -> int:
+  """How many of a step's rows each part of a mesh's axis `data` has; pairs stay together.
+
+  Args:
+    rows: of a step.
+    mesh: that the parameters lie on; None for one device.
+    in_pairs: whether every second row belongs to the one before it.
+
+  Example:
+    >>> rows_a_device(10, mesh_lib.make_mesh("data=1"), False)
+    10
+  """
+  ways = 1 if mesh is None else mesh.shape[mesh_lib.DATA]
+  each = -(-rows // ways)
+  return each + each % 2 if in_pairs else each
+
+
+def _filled(
+    chosen: np.ndarray, each: int, mesh: Mesh | None, share: float
+) -> tuple[np.ndarray, np.ndarray]:
+  """The rows of all devices, those that fill up repeated ones of weight 0; float32[R] weights."""
+  count = each * (1 if mesh is None else mesh.shape[mesh_lib.DATA])
+  weight = np.where(np.arange(count) < len(chosen), share, 0.0)
+  return np.resize(chosen, count), weight.astype(np.float32)
+
+
+def _inputs(
+    plan: language.Plan, rows: np.ndarray, each: int, length: int, mesh: Mesh | None
+) -> Any:
+  """What `batch_fn` takes behind the parameters; over a mesh, a part for each group of devices."""
+  tokens = each * (length + language.extra_tokens(plan.xs))
+  parts = [language.pack(plan, part, np.zeros(each, np.int32), tokens=tokens, size=each,
+                         length=length) for part in rows.reshape(-1, each)]
+  if mesh is None:
+    return parts[0]
+  return jax.device_put(jax.tree.map(lambda *a: np.stack(a), *parts), mesh_lib.over_data(mesh))
+
+
 class _Bucket(NamedTuple):
   """Rows of about one length: places in `Target`, how often, and the shape of their batches."""
 
   rows: np.ndarray
   chance: float
   share: float  # the weight of a row of such a batch
-  tokens: int
   size: int
   length: int
 
@@ -286,31 +341,28 @@ def _buckets(
   order = np.argsort(lengths, kind="stable")
   parts = [part for part in np.array_split(order, min(_BUCKETS, len(order))) if len(part)]
   longest = [-(-int(lengths[part].max()) // 8) * 8 for part in parts]
-  sizes = [max(batch_tokens // length, 1) for length in longest]
-  if in_pairs:
-    sizes = [max(size // 2 * 2, 2) for size in sizes]
+  sizes = [rows_a_step(batch_tokens, length, in_pairs) for length in longest]
   chances = np.array([weight[p].sum() / s for p, s in zip(parts, sizes, strict=True)])
   chances /= chances.sum()
   mean = float(chances @ sizes)
-  return [_Bucket(p, float(c), 1 / mean, s * n, s, n)
+  return [_Bucket(p, float(c), 1 / mean, s, n)
           for p, c, s, n in zip(parts, chances, sizes, longest, strict=True)]
 
 
 def _draw(
     rng: np.random.Generator, buckets: list[_Bucket], train: Target, in_pairs: bool
-) -> tuple[np.ndarray, tuple[int, int, int], float]:
-  """Rows of one batch, its shape, and the weight of each row's loss.
+) -> tuple[np.ndarray, int, float]:
+  """Rows of one batch, places of each for its tokens, and the weight of each row's loss.
 
   In pairs, every second row is a view of the example before it, of the same bucket.
   """
   own = buckets[rng.choice(len(buckets), p=[b.chance for b in buckets])]
   p = train.weight[own.rows] / train.weight[own.rows].sum()
-  shape = own.tokens, own.size, own.length
   if not in_pairs:
-    return rng.choice(own.rows, own.size, p=p), shape, own.share
+    return rng.choice(own.rows, own.size, p=p), own.length, own.share
   first = rng.choice(own.rows, own.size // 2, p=p)
   second = [_view(rng, train, own.rows, n) for n in first]
-  return np.stack([first, second], 1).reshape(-1), shape, own.share
+  return np.stack([first, second], 1).reshape(-1), own.length, own.share
 
 
 def _view(rng: np.random.Generator, train: Target, rows: np.ndarray, n: int) -> int:

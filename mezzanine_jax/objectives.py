@@ -65,22 +65,29 @@ def disagreement(log_probs_BxC: Array, target: str = BELIEFS) -> Array:
     >>> float(disagreement(jnp.log(jnp.array([[0.5, 0.5], [0.5, 0.5]]))))
     0.0
   """
+  return _apart(log_probs_BxC, target).mean()
+
+
+def _apart(log_probs_BxC: Array, target: str = BELIEFS) -> Array:
+  """`disagreement` of each pair, float32[B / 2]."""
   first, second = log_probs_BxC[::2], log_probs_BxC[1::2]
   distance = TARGETS[target].distance
-  return (distance(first, second) + distance(second, first)).mean() / 2
+  return (distance(first, second) + distance(second, first)) / 2
 
 
 def rows_loss(
-  log_probs_RxC: Array, teacher_log_probs_RxC: Array, share: Array, temperature: float = 1.0,
+  log_probs_RxC: Array, teacher_log_probs_RxC: Array, weight_R: Array, temperature: float = 1.0,
   consistency_weight: float = 0.0,
 ) -> Array:
-  """Of a batch of R rows: `share · (Σ distill_loss + R · weight · disagreement)`, without labels.
+  """Of rows without labels: `Σ_r w_r (distill_loss_r + consistency_weight · disagreement_r)`.
+
+  The disagreement of a row is that of the pair that it belongs to.
 
   Args:
     log_probs_RxC: float32[R, C], a student's; with a `consistency_weight` rows 2i and 2i + 1 are of
       one example.
     teacher_log_probs_RxC: float32[R, C].
-    share: float32[], the weight of a row.
+    weight_R: float32[R], w; 0 for rows that fill a batch. Alike within a pair.
     temperature: see `distill_loss`.
     consistency_weight: of `disagreement`, >= 0.
 
@@ -89,22 +96,22 @@ def rows_loss(
 
   Example:
     >>> half = jnp.log(jnp.full((2, 2), 0.5))
-    >>> float(rows_loss(half, half, jnp.array(0.5), consistency_weight=1.0))
+    >>> float(rows_loss(half, half, jnp.ones(2) / 2, consistency_weight=1.0))
     0.0
   """
   losses, _ = jax.vmap(lambda own, teacher: distill_loss(
       own, teacher, jnp.array(-1), temperature=temperature))(log_probs_RxC, teacher_log_probs_RxC)
-  if not consistency_weight:
-    return share * losses.sum()
-  apart = len(losses) * consistency_weight * disagreement(log_probs_RxC)
-  return share * (losses.sum() + apart)
+  if consistency_weight:
+    losses += consistency_weight * jnp.repeat(_apart(log_probs_RxC), 2)
+  return (weight_R * losses).sum()
 
 
 def check_pairs(consistency_weight: float, has_pairs: bool) -> None:
   """Raises for a consistency of examples that the student sees one view of only."""
   if consistency_weight and not has_pairs:
     raise InputError("consistency_weight > 0 needs two views of an example or more, but the student"
-                     " learns from one: give student_views all, or leave it at 0")
+                     " learns from one: give student_views all and two training views or more, or"
+                     " leave it at 0")
 
 
 def check_objective(

@@ -232,7 +232,7 @@ def train_adapters(task: Task, layout: Layout) -> Training:
 
   Args:
     task: what is planned.
-    layout: of the model; each group of devices along `data` has a batch of its own.
+    layout: of the model; the rows of a step are divided over `data`.
   """
   settings = {name: own.default
               for name, own in inspect.signature(finetune.finetune).parameters.items()}
@@ -260,35 +260,34 @@ def train_adapters(task: Task, layout: Layout) -> Training:
   state = jax.tree.map(lambda leaf: _struct(mesh, leaf.shape, leaf.dtype), state)
   terms = {name: getattr(task.config, name, settings[name])
            for name in ("temperature", "consistency_weight")}
-
-  def objective(log_probs, teacher_log_probs, share):  # the batches side by side are one
-    rows = (a.reshape(-1, task.num_choices) for a in (log_probs, teacher_log_probs))
-    return objectives.rows_loss(*rows, share, **terms)
-
+  objective = functools.partial(objectives.rows_loss, **terms)
   step = functools.partial(
       finetune.step, optimizer, mesh_lib.spread(batch_fn, mesh, params), settings["alpha"],
       objective)
-  inputs, size = _inputs(
-      task, mesh, settings["batch_tokens"], task.longest, is_set=layers is not None,
-      multiple=2 if terms["consistency_weight"] else 1)
-  ways = mesh.shape[mesh_lib.DATA]
-  teacher = _struct(mesh, (ways, size, task.num_choices), jnp.float32, P(mesh_lib.DATA))
+  in_pairs = terms["consistency_weight"] > 0
+  rows = finetune.rows_a_step(settings["batch_tokens"], task.longest, in_pairs)
+  each = finetune.rows_a_device(rows, mesh, in_pairs)
+  inputs, size = _inputs(task, mesh, each * (task.longest + _extra(task)), task.longest,
+                         is_set=layers is not None)
+  every = size * mesh.shape[mesh_lib.DATA]
+  answers = (_struct(mesh, (every, task.num_choices), jnp.float32),
+             _struct(mesh, (every,), jnp.float32))
   program = estimates.program(
-      step, (state, params, inputs, teacher, _struct(mesh, (), jnp.float32)), task.topology,
+      step, (state, params, inputs, *answers), task.topology,
       exact=task.exact and dtype != "bfloat16", donate=(0,))
-  return Training(layout, size * ways, settings["steps"], program)
+  return Training(layout, rows, settings["steps"], program)
 
 
 def _inputs(
-    task: Task, mesh: Mesh, batch_tokens: int, length: int, is_set: bool = False, multiple: int = 1
+    task: Task, mesh: Mesh, batch_tokens: int, length: int, is_set: bool = False
 ) -> tuple[tuple, int]:
   """Shapes of what `batch_fn` takes behind the parameters, `data` times, and rows of each.
 
-  Rows share nothing here, which is the most that a row can cost. Their number is a multiple of one.
+  Rows share nothing here, which is the most that a row can cost.
   """
   ways, places = mesh.shape[mesh_lib.DATA], -(-length // 8) * 8
-  extra = task.num_choices * (task.choice_tokens - 1)
-  size = max(batch_tokens // (length + extra) // multiple * multiple, multiple)
+  extra = _extra(task)
+  size = max(batch_tokens // (length + extra), 1)
   tokens, wide = max(batch_tokens, size * (places + extra)), places + extra
   whole = lambda *shape: _struct(mesh, (ways, *shape), jnp.int32, P(mesh_lib.DATA))
   stream = Stream(whole(tokens), whole(tokens), whole(size, wide), whole(tokens),
@@ -303,6 +302,11 @@ def _inputs(
   rows = PackedRows(stream, whole(size), whole(size, task.num_choices, task.choice_tokens), many,
                     many, whole(size, len(prompt.current.lengths)))
   return (elements, rows), size
+
+
+def _extra(task: Task) -> int:
+  """Tokens of a row behind its prompt, see `language.extra_tokens`."""
+  return task.num_choices * (task.choice_tokens - 1)
 
 
 def _struct(mesh: Mesh, shape: Sequence[int], dtype: Any, spec: P = _WHOLE) -> jax.ShapeDtypeStruct:

@@ -1,7 +1,8 @@
-"""Scores the same rows over several meshes of simulated devices; a program of mesh_test.
+"""Scores the same rows, and learns from them, over meshes of simulated devices; for mesh_test.
 
 `python on_devices.py LM FOLDER`: writes FOLDER/NAME.npz with `log_probs` and `features` for every
-name in MESHES, and prints as json how many rows were run by whom of a store that three share.
+name in MESHES, and `adapters` for those in TRAINED; prints as json how many rows were run by whom
+of a store that three share.
 """
 
 import json
@@ -11,7 +12,7 @@ import sys
 import jax
 import numpy as np
 
-from mezzanine_jax import designs, devices, language, scoring
+from mezzanine_jax import designs, devices, finetune, language, lora, scoring
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Example
 from mezzanine_jax.mesh import make_mesh
@@ -27,6 +28,7 @@ MESHES = {  # mesh, fully sharded
     "full": ("data=4", True),
     "both": ("data=2,model=2", True),
 }
+TRAINED = ("1", "4", "8", "full", "both")
 
 
 def main(lm_name, folder):
@@ -39,10 +41,25 @@ def main(lm_name, folder):
     return language.score(
         plan, batch_fn, params, path, "f", ids=list(map(str, range(9))), progress=progress)
 
+  def train(mesh, fully_sharded):
+    params = load_lm(lm_name, "float32", make_mesh(mesh), fully_sharded).params
+    teacher = np.log(np.where(np.arange(9)[:, None] % 2, [0.9, 0.1], [0.2, 0.8]), dtype="f4")
+    learned, looked_at = (
+        finetune.targets(plan, teacher, np.arange(*part), "all") for part in ((0, 7), (7, 9)))
+    answers = scoring.answers_only(batch_fn)
+    return finetune.finetune(
+        plan, answers, answers, params, lora.init_adapters(params, jax.random.key(0), rank=2),
+        learned, looked_at, steps=4, eval_every=2, batch_tokens=200, consistency_weight=1.0)
+
   for name, how in MESHES.items():
     store, _ = score(folder / f"{name}.zarr", *how)
-    np.savez(folder / f"{name}.npz",
-             **{n: store_lib.read(store, n) for n in ("log_probs", "features")})
+    arrays = {n: store_lib.read(store, n) for n in ("log_probs", "features")}
+    if name in TRAINED:
+      found = train(*how)
+      arrays["adapters"] = np.concatenate(
+          [np.asarray(leaf).reshape(-1) for leaf in jax.tree.leaves(found.adapters)])
+      arrays["valid_kl"] = [point.valid_kl for point in found.history]
+    np.savez(folder / f"{name}.npz", **arrays)
 
   def stop(rows):
     raise KeyboardInterrupt
