@@ -36,6 +36,7 @@ from mezzanine_jax import (
     heads,
     language,
     runs,
+    scoring,
     students,
 )
 from mezzanine_jax import store as store_lib
@@ -153,11 +154,12 @@ class Contender(NamedTuple):
 
 def contenders(table: Table) -> list[Contender]:
   """The last layer's last token, the last token and the mean of all layers, or all there is."""
-  size, width = table.data.features.shape[1], table.asked.lm.config.width
-  choices, layers = table.data.log_probs.shape[1], len(table.config.embed_layer.split(","))
+  size = table.data.features.shape[1]
+  choices, lm = table.data.log_probs.shape[1], table.asked.lm.config
+  layers = len(scoring.layers_of(table.config.embed_layer, lm.num_layers))
   # Layer by layer, the last of them last; of last_mean and segments the last token stands first.
   of_layer = np.arange(size).reshape(layers, -1)
-  last, every = of_layer[-1, :width], of_layer[:, : 2 * width].reshape(-1)
+  last, every = of_layer[-1, : lm.width], of_layer[:, : 2 * lm.width].reshape(-1)
   residual = heads.residual(choices, 64)
   found = [
       Contender("mlp, last", heads.mlp_head(choices), last),
@@ -172,7 +174,7 @@ def contenders(table: Table) -> list[Contender]:
   ]
   if table.config.embed_mode == "segments":
     found.append(Contender(
-        "attention", heads.attention(choices, width, layers), of_layer.reshape(-1)))
+        "attention", heads.attention(choices, lm.width, layers), of_layer.reshape(-1)))
   return found
 
 

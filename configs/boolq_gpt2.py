@@ -2,7 +2,7 @@
 
     mezzanine run --config configs/boolq_gpt2.py --out out/boolq_gpt2
 
-About 22,000 rows of GPT-2 (124M). Not run yet: it needs a machine that can reach the hub.
+At most 27,136 rows of GPT-2 (124M). Not run yet: it needs a machine that can reach the hub.
 """
 
 import ml_collections
@@ -17,6 +17,11 @@ def get_config():
       "lm_name": "gpt2",
       "embed_layer": "-1",
       "embed_mode": "last",
+      "student": "mlp",
+      "hidden": 512,
+      "learning_rate": 1e-3,
+      "weight_decay": 1e-2,
+      "steps": 800,
       "k_train": 8,
       "k_test": 16,
   })

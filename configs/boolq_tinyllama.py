@@ -16,6 +16,7 @@ def get_config():
       "n_test": 512,
       "lm_name": "TinyLlama/TinyLlama-1.1B-Chat-v1.0",
       "dtype": "bfloat16",
+      "features_dtype": "bfloat16",
       "k_train": 8,
       "k_test": 16,
       "batch_tokens": 16384,

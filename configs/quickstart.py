@@ -21,8 +21,12 @@ def get_config():
       "n_test": 32,
       "k_train": 4,
       "k_test": 8,
+      "embed_layer": "-1",
+      "embed_mode": "last",
       "student": "mlp",
+      "hidden": 512,
+      "learning_rate": 1e-3,
+      "weight_decay": 1e-2,
       "steps": 300,
       "batch_size": 64,
-      "eval_every": 25,
   })

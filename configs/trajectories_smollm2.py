@@ -23,7 +23,11 @@ def get_config():
       "n_test": 100,
       "k_train": 4,
       "k_test": 8,
+      "embed_layer": "-1",
+      "embed_mode": "last",
+      "hidden": 512,
+      "learning_rate": 1e-3,
+      "weight_decay": 1e-2,
       "steps": 300,
       "batch_size": 64,
-      "eval_every": 25,
   })

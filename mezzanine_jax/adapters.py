@@ -1,11 +1,10 @@
 """Students that are the language model itself with low-rank adapters: learned, scored, kept.
 
 `lora` reads a view as it stands. `set` reads the evidence as a set, so that its answer cannot
-depend on the order: it sorts the sentences first (see `prompts.sort_evidence`), and in some layers
-they do not see each other and all have the middle positions (see `prompts.apart`). These are the
-middle third of the model unless `set_layers` says otherwise: the layers below have then read every
-sentence with others around it. Adapters are to make up for what it does not see; with `lora_steps`
-0 it is the model's own reading of the set.
+depend on the order: it sorts the sentences first (see `prompts.sort_evidence`). In the layers of
+`set_layers`, none by default, they do not see each other either and all have the middle positions
+(see `prompts.apart`). Adapters learn what is missing; with `lora_steps` 0 it is the model's own
+reading of the set.
 """
 
 import pathlib

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from mezzanine_jax import damage, locks
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.untrusted import parse_json
+from mezzanine_jax.untrusted import check_local, parse_json
 
 _TAG = "CACHEDIR.TAG"
 _SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55\n# Rows of mezzanine_jax.\n"
@@ -47,9 +47,10 @@ def check(path: str | pathlib.Path) -> pathlib.Path:
   """The folder of a cache that a run may use; it need not exist yet. Writes nothing.
 
   Raises:
-    InputError: if it is a file, or holds something else.
+    InputError: if it is a file, holds something else, or is an address such as `gs://bucket`.
   """
   folder = pathlib.Path(path)
+  check_local("--cache_dir", path)
   if folder.exists() and not folder.is_dir():
     raise InputError(f"--cache_dir {str(path)!r} is a file; give a folder")
   if folder.is_dir() and any(folder.iterdir()) and not _is_ours(folder):

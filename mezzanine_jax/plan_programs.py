@@ -35,7 +35,7 @@ from mezzanine_jax.models.attention import Stream
 from mezzanine_jax.models.transformer_config import TransformerConfig
 from mezzanine_jax.models.weights import param_shapes
 from mezzanine_jax.prompts import make_prompt, make_wordings
-from mezzanine_jax.scoring import PackedRows
+from mezzanine_jax.scoring import PackedRows, layers_of
 from mezzanine_jax.topologies import CPU, Topology
 
 _WHOLE = P()  # on every device
@@ -202,7 +202,8 @@ def train_head(task: Task, layout: Layout, rows: int) -> Training | None:
   one = jax.tree.map(lambda leaf: leaf.update(shape=leaf.shape[1:], sharding=None), inputs)
   scores = jax.eval_shape(batch_fn, param_shapes(task.model.config, task.model.dtype), *one)
   sizes = {"width": task.model.config.width,
-           "layers": len(str(getattr(config, "embed_layer", "-1")).split(","))}
+           "layers": len(layers_of(
+               getattr(config, "embed_layer", "-1"), task.model.config.num_layers))}
   settings = arguments_of(heads.STUDENTS[config.student], vars(config) | sizes)
   student = heads.make_student(config.student, num_choices=task.num_choices, **settings)
   optimizer = optimizers.warmup_cosine_adamw(

@@ -13,7 +13,7 @@ import mezzanine_jax
 from mezzanine_jax import cache, hosts, locks, results_shape, tracking
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.untrusted import find_path, parse_json, shown
+from mezzanine_jax.untrusted import check_local, find_path, parse_json, shown
 
 CONFIG, RESULTS, STORE, STUDENT = "config.json", "results.json", "views.zarr", "student"
 DIAGNOSTICS, PREDICTIONS = "diagnostics.png", "predictions.json"
@@ -120,6 +120,7 @@ def look(out: str | pathlib.Path, recipe: str, config: Any) -> Folder:
       names what cannot be logged to.
   """
   path = pathlib.Path(out)
+  check_local("--out", out)
   if "\0" in str(path) or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
     raise InputError(f"--out {shown(out)!r} cannot be the name of a folder; give another one")
   tracking.check(getattr(config, "log_to", None))

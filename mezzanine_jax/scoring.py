@@ -14,6 +14,7 @@ from mezzanine_jax.models.transformer import Transformer, unembed
 from mezzanine_jax.models.transformer_config import TransformerConfig
 from mezzanine_jax.prompts import Prompt, current, pack
 
+THIRDS = "thirds"
 EMBED_MODES = ("last", "mean", "mean_std", "last_mean", "segments")
 
 
@@ -65,6 +66,30 @@ class PackedRows(NamedTuple):
   choice_lengths: Array
   choice_chars: Array
   ends: Array | None = None
+
+
+def layers_of(names: str, num_layers: int) -> tuple[int, ...]:
+  """The layers that a configuration names.
+
+  Args:
+    names: layers with commas between them; or `thirds`, at one third and two thirds of the model
+      and at its end.
+    num_layers: of the model.
+
+  Raises:
+    InputError: for anything else.
+
+  Example:
+    >>> layers_of("thirds", 30), layers_of("0,-1", 30)
+    ((10, 20, -1), (0, -1))
+  """
+  if names == THIRDS:
+    return tuple(dict.fromkeys((num_layers // 3, num_layers * 2 // 3, -1)))
+  try:
+    return tuple(int(name) for name in names.split(","))
+  except ValueError as error:
+    raise InputError(f"embed_layer must be {THIRDS}, or layers with commas between them, such as"
+                     f" 10,20,-1, got {names!r}") from error
 
 
 def rows_scorer(

@@ -177,8 +177,8 @@ class AdapterFields(_Checked):
       50, "lora, set: steps between two looks at the validation part", at_least=1)
   lora_valid: int = option(120, "lora, set: most validation examples looked at", at_least=1)
   set_layers: str = option(
-      "middle", "set: layers that read the evidence as a set: the middle third, or FIRST:LAST"
-      " without the last, 0:0 for none")
+      "0:0", "set: layers in which sentences do not see each other, FIRST:LAST without the last, or"
+      " middle for the middle third; 0:0, none, is the model on sorted sentences")
   lora_control: bool = option(
       False, "lora, set: train adapters on shuffled targets, too, which takes as long again")
 

@@ -128,9 +128,11 @@ def _tpu_devices(name: str, count: int, settings: dict[str, str]) -> list[Any]:
   """Devices that can be compiled for, whether they are there or not."""
   from jax.experimental import topologies
 
-  # libtpu asks a metadata server what machine it is on, and complains where there is none.
-  for variable, value in (("TPU_SKIP_MDS_QUERY", "1"), ("TPU_WORKER_HOSTNAMES", "localhost"),
-                          ("TPU_WORKER_ID", "0"), ("TPU_ACCELERATOR_TYPE", "v5litepod-4"),
+  # libtpu asks a metadata server what machine it is on, and complains where there is none; and it
+  # wants to be alone on a TPU, where nothing is to be run here.
+  for variable, value in (("ALLOW_MULTIPLE_LIBTPU_LOAD", "1"), ("TPU_SKIP_MDS_QUERY", "1"),
+                          ("TPU_WORKER_HOSTNAMES", "localhost"), ("TPU_WORKER_ID", "0"),
+                          ("TPU_ACCELERATOR_TYPE", "v5litepod-4"),
                           ("TPU_MIN_LOG_LEVEL", "3"), ("TPU_STDERR_LOG_LEVEL", "3")):
     os.environ.setdefault(variable, value)
   if count == 1:

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mezzanine_jax.errors import InputError
+
 
 def parse_json(text: str | bytes) -> Any:
   """Parses JSON that may be anything.
@@ -41,6 +43,21 @@ def find_path(name: str) -> Path | None:
   except (OSError, ValueError, RuntimeError):  # not there or too long, a null byte, nobody's home
     return None
   return path
+
+
+def check_local(flag: str, name: str | Path) -> None:
+  """Raises where a folder's name is an address, of which a folder here would be made.
+
+  Args:
+    flag: what asked for the folder, such as `--out`.
+    name: as it was given.
+
+  Raises:
+    InputError: for an address such as `gs://bucket/run`.
+  """
+  if "://" in str(name):
+    raise InputError(f"{flag} {shown(name)!r} is an address, but runs are kept in folders: mount"
+                     " the bucket (gcsfuse does it, see docs/scaling.md) and give a folder in it")
 
 
 def shown(text: Any, most: int = 80) -> str:

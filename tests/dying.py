@@ -89,10 +89,11 @@ def main(point, log, *argv):
         death.event()
 
   sys.addaudithook(audit)
-  from mezzanine_jax import cli, distill, engine, progress, store
+  from mezzanine_jax import cli, distill, engine, finetune, progress, store
 
   progress.bar = _hooked_bar(progress.bar, death)
-  distill.train.__kwdefaults__["checkpoint_seconds"] = 0.0
+  for train in (distill.train, finetune.finetune):
+    train.__kwdefaults__["checkpoint_seconds"] = 0.0
   write_rows, run = store.write_rows, engine.run
 
   def hooked_write_rows(where, start, values):

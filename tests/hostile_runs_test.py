@@ -353,6 +353,8 @@ def test_configuration_files(content, message, inside):
     (["run", recipe.NAME, "--dataset", "good.jsonl", "--lm_name", "."], "holds no config.json"),
     (["run", recipe.NAME, "--out", "x" * 5000], "cannot be the name of a folder"),
     (["run", recipe.NAME, "--out", "good.jsonl"], "is a file; give a folder"),
+    (["run", recipe.NAME, "--out", "gs://bucket/run"], "is an address, but runs are kept in"),
+    (["run", recipe.NAME, "--out", "run2", "--cache_dir", "gs://bucket"], "mount the bucket"),
     (["run", recipe.NAME, "--config", "bad.csv"], "must be a Python file"),
     (["run", recipe.NAME, "--k_train", "9" * 5000], "k_train must be int"),
     (["report", "run"], "results.json is damaged"),

@@ -33,10 +33,12 @@ class Run(NamedTuple):
   log: pathlib.Path
   lm: str
   environment: dict
+  more: dict  # arguments beside the usual ones
 
   def start(self, point=None):
     """(exit status, standard error) of one process."""
-    flags = [f"--{name}={value}" for name, value in (ARGUMENTS | {"lm_name": self.lm}).items()]
+    fields = ARGUMENTS | {"lm_name": self.lm} | self.more
+    flags = [f"--{name}={value}" for name, value in fields.items()]
     program = pathlib.Path(__file__).with_name("dying.py")
     done = subprocess.run(
         [sys.executable, str(program), json.dumps(point), str(self.log), "run",
@@ -56,9 +58,9 @@ def make_run(tiny_lm, tmp_path_factory):
   environment = os.environ | {
       "XDG_CACHE_HOME": str(compiled), "JAX_ENABLE_COMPILATION_CACHE": "true"}
 
-  def make(name):
+  def make(name, **more):
     folder = tmp_path_factory.mktemp(name)
-    return Run(folder / "out", folder / "log", tiny_lm, environment)
+    return Run(folder / "out", folder / "log", tiny_lm, environment, more)
 
   return make
 
@@ -151,6 +153,28 @@ def test_killed_while_scoring_and_while_training(make_run, whole):
 def test_killed_at_random_points(make_run, whole, seed):
   reference, counts = whole
   _survives(make_run(f"seed{seed}"), reference, list(_points(seed, counts)))
+
+
+@pytest.mark.slow
+def test_adapters_killed_while_they_are_trained_and_while_they_answer(make_run):
+  more = {"student": "lora", "lora_steps": 4, "lora_eval_every": 2, "lora_rank": 2}
+  reference, run = make_run("adapters", **more), make_run("adapters, killed", **more)
+  status, error = reference.start()
+  assert status == 0, error
+  counts = json.loads(reference.lines("counts")[0])
+  # The student's answers are scored at the end: the last events of that phase.
+  for phase, event in (("training", counts["training"] // 2), ("scoring", counts["scoring"] - 1)):
+    status, error = run.start({"phase": phase, "event": event, "delay": 0, "signal": "SIGKILL"})
+    assert status == -signal.SIGKILL, (phase, error)
+  assert (run.out / "student" / "adapters.safetensors").exists()
+  status, error = run.start()
+  assert status == 0, error
+  _check_same(run, reference)
+  ours, theirs = (store_lib.read(store_lib.reopen(r.out / "student" / "rows.zarr"), "log_probs")
+                  for r in (run, reference))
+  np.testing.assert_array_equal(ours, theirs)
+  points = collections.Counter(run.lines("point"))
+  assert points.total() - len(points) <= 1  # a step is what lies between two checkpoints here
 
 
 @pytest.mark.slow

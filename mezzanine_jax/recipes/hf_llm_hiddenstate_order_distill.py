@@ -43,7 +43,7 @@ from mezzanine_jax.base_distill import STUDENT_VIEWS
 from mezzanine_jax.config import arguments_of, option
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.load import LanguageModel
-from mezzanine_jax.scoring import EMBED_MODES
+from mezzanine_jax.scoring import EMBED_MODES, THIRDS, layers_of
 from mezzanine_jax.settings import (
   AdapterFields,
   ExtraFields,
@@ -66,9 +66,15 @@ class Config(RunFields, AdapterFields, ExtraFields, TrainingFields, SymmetryFiel
 
   # Of so many scored rows, 2 to 8 views of many passages teach more than 16 of few (README).
   k_train: int = option(4, "views of a training example", at_least=1)
+  # So are these: the settings that were nearest the teacher on validation passages.
+  steps: int = option(400, "optimizer steps of a head", at_least=1)
+  learning_rate: float = option(1e-4, "highest learning rate of a head", at_least=1e-9)
+  weight_decay: float = option(1.0, "of a head's weights", at_least=0.0)
+  eval_every: int = option(25, "steps between two looks at the validation part", at_least=1)
   embed_layer: str = option(
-      "-1", "hidden states taken: 0 embeddings, -1 after the final norm; several with commas")
-  embed_mode: str = option("last", "how they are pooled over the prompt", one_of=EMBED_MODES)
+      THIRDS, "hidden states taken: 0 embeddings, -1 after the final norm; several with commas; or"
+      " thirds, at one third, two thirds and the end of the model")
+  embed_mode: str = option("last_mean", "how they are pooled over the prompt", one_of=EMBED_MODES)
   features_dtype: str = option(
       "float32", "of the hidden states that are kept", one_of=FEATURES_DTYPES)
   student: str = option(
@@ -79,7 +85,7 @@ class Config(RunFields, AdapterFields, ExtraFields, TrainingFields, SymmetryFiel
   student_views: str = option(
       "all", "what the student learns from: the canonical view, or all views",
       one_of=STUDENT_VIEWS)
-  hidden: int = option(512, "width of the hidden layers", at_least=1)
+  hidden: int = option(64, "width of the hidden layers", at_least=1)
   depth: int = option(1, "hidden layers; residual takes 0, too", at_least=0)
   heads: int = option(4, "attention: heads", at_least=1)
 
@@ -96,7 +102,7 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
     )
   asked = experiment.ask(config)
   data, lm = asked.data, asked.lm
-  layers = _layers(config.embed_layer)
+  layers = layers_of(config.embed_layer, lm.config.num_layers)
   if config.student in adapters.NAMES:
     adapters.check(config, lm)
   if config.embed_mode == "segments" and "paraphrase" in config.symmetry:
@@ -228,7 +234,8 @@ def predictor(saved: predict.Saved) -> Callable[[Sequence[Example]], predict.Ans
     if loaded.set_layers is not None:
       adapters.check_exact(prepared)
     if config.embed_mode == "segments":  # the features of a run have a place for each of its own
-      places = saved.meta["feature_size"] // (lm.config.width * len(_layers(config.embed_layer)))
+      layers = layers_of(config.embed_layer, lm.config.num_layers)
+      places = saved.meta["feature_size"] // (lm.config.width * len(layers))
       prepared = language.with_segments(prepared, places - 2)
     return predict.one_pass(config, prepared, examples, lm, lm_batch_fn, loaded)
 
@@ -246,18 +253,9 @@ def batch_fn(
     symmetry: the family of views.
   """
   scores = experiment.lm_batch_fn(
-      config, lm, symmetry, embed_layer=_layers(config.embed_layer), embed_mode=config.embed_mode)
+      config, lm, symmetry, embed_mode=config.embed_mode,
+      embed_layer=layers_of(config.embed_layer, lm.config.num_layers))
   return _with_features_in(scores, config.features_dtype)
-
-
-def _layers(names: str) -> tuple[int, ...]:
-  """The layers that a configuration names, such as `"10,20,-1"`."""
-  try:
-    return tuple(int(name) for name in names.split(","))
-  except ValueError as error:
-    raise InputError(
-        f"embed_layer must be layers with commas between them, such as 10,20,-1, got {names!r}"
-    ) from error
 
 
 def _with_features_in(batch_fn, dtype: str):

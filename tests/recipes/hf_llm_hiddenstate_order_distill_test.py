@@ -274,7 +274,7 @@ def test_other_questions_are_learned_from_only(config, tmp_path, fields):
 
 @pytest.mark.parametrize(("fields", "says"), [
     ({"student": "lora", "consistency_weight": 1.0, "student_views": "canonical"}, "two views"),
-    ({"student": "attention"}, "needs the states of the prompt's segments, got embed_mode 'last'"),
+    ({"student": "attention"}, "needs the states of the prompt's segments, got embed_mode 'last_m"),
     ({"student": "lora", "lora_targets": "q,w"}, "there is no matrix 'w' to adapt"),
     ({"student": "lora", "hard_label_weight": 0.5}, "from the teacher alone, got hard"),
     ({"student": "set", "symmetry": "segment_order,demonstration_order"}, "only the symmetry"),
