@@ -277,8 +277,8 @@ def row(
   return {
       "student": name, "seeds": len(beliefs), "seconds": seconds,
       "fidelity": max(squared.value, 0) ** 0.5,
-      "fidelity_interval": np.sqrt(np.maximum(
-          checks.interval(squared, names[movable]), 0)).tolist(),
+      "fidelity_interval": checks.fidelity_interval(
+          mean("squared_distance"), baseline.squared_distance, names, movable),
       "tv_to_teacher": float(mean("tv_to_teacher")[movable].mean()),
       "pairwise_tv": float(mean("pairwise_tv")[movable].mean()),
       "gap_ratio": gap.value, "gap_ratio_interval": checks.interval(gap, names[movable]),

@@ -213,8 +213,9 @@ def run(
   }
   hidden = features if task.embed is None else np.asarray(
       students.predict_rows(task.embed, base.params, inputs))
-  blocks = comparison.student_blocks(
-      base_test, models, labels, clusters, config.seed, task.who, measures)
+  with progress.bar("evaluating"):
+    blocks = comparison.student_blocks(
+        base_test, models, labels, clusters, config.seed, task.who, measures)
   blocks["baseline"] |= comparison.representation_block(
       hidden, *(a[test] for a in filled.index[1:]), clusters)
   blocks["baseline"] |= {"best_step": base.best_step, "chosen_by": base.chosen_by}

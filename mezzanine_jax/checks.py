@@ -47,17 +47,11 @@ def verdict(
     found = clustered.paired_difference(a, b, names[keep])
     return check(name, meaning, found, interval(found, names[keep]), bar, below)
 
-  # The interval is that of the squared ratio: the root has no standard error at 0, and a student
-  # that near is the best there is.
   near = clustered.Estimate(block["fidelity"], block["fidelity_stderr"])
-  squared = clustered.ratio_and_stderr(
-      np.asarray(student.squared_distance)[movable], np.asarray(lm.squared_distance)[movable],
-      names[movable],
-  )
-  roots = np.sqrt(np.maximum(interval(squared, names[movable]), 0.0)).tolist()
   return [
       paired("gap_fell", f"the student's gap minus the {who}'s is below 0", lm, gap, movable),
-      check("nearer_teacher_than_single_view", "fidelity is below 1", near, roots, 1.0),
+      check("nearer_teacher_than_single_view", "fidelity is below 1", near,
+            block["fidelity_interval"], 1.0),
       paired("beats_constant", "distance to the teacher minus a constant's is below 0", constant,
              distance, movable),
       paired(kept.name, kept.meaning, lm, kept.figure, kept.keep, kept.bar, kept.below),
@@ -85,6 +79,25 @@ def check(
       "check": name, "meaning": meaning, "answer": answer, "value": found.value,
       "stderr": found.stderr, "interval": [low, high], "bar": bar,
   }
+
+
+def fidelity_interval(
+    student_d2_N: np.ndarray, lm_d2_N: np.ndarray, clusters: np.ndarray, movable: np.ndarray
+) -> list[float]:
+  """The 95% interval of fidelity: the roots of that of the squared ratio.
+
+  The root has no standard error at 0, and a student that near is the best there is.
+
+  Args:
+    student_d2_N: float[N], its squared distances to the teacher.
+    lm_d2_N: float[N], the baseline's.
+    clusters: N names.
+    movable: bool[N], the examples that count.
+  """
+  names = np.asarray(clusters)[movable]
+  squared = clustered.ratio_and_stderr(
+      np.asarray(student_d2_N)[movable], np.asarray(lm_d2_N)[movable], names)
+  return np.sqrt(np.maximum(interval(squared, names), 0.0)).tolist()
 
 
 def interval(found: clustered.Estimate, clusters: np.ndarray) -> list[float]:

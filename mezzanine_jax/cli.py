@@ -49,8 +49,9 @@ def _guarded(argv: list[str]) -> int:
     print(f"mezzanine: stopped; {wrote}", file=sys.stderr)
     return 130
   except preemption.Terminated:
-    print("mezzanine: terminated; what was done is saved, the same command continues",
-          file=sys.stderr)
+    goes_on = argv[:1] in (["run"], ["tune"])
+    saved = "what was done is saved, the same command continues"
+    print(f"mezzanine: terminated; {saved if goes_on else 'nothing was written'}", file=sys.stderr)
     return 143
   except OSError as error:
     if error.errno not in _DISK:

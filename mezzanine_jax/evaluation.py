@@ -205,7 +205,9 @@ def moved_block(
   block |= {name.replace("teacher", "teacher_movable"): v for name, v in parts["movable"].items()}
   if own is not lm:
     near = clustered.fidelity(own.squared_distance, lm.squared_distance, clusters, movable)
-    block |= {"fidelity": near.value, "fidelity_stderr": near.stderr}
+    block |= {"fidelity": near.value, "fidelity_stderr": near.stderr,
+              "fidelity_interval": checks.fidelity_interval(
+                  own.squared_distance, lm.squared_distance, clusters, movable)}
   return block
 
 

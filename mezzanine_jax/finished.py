@@ -273,10 +273,8 @@ def facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
 def notes(results: Mapping[str, Any]) -> list[str]:
   """What happened to data and prompts that a reader must know."""
   data = results["data"]
-  odd = [f"{count} {name.replace('_', ' ')}" for name, count in data.get("prompts", {}).items()
-         if count]
   messages = [str(m) for m in (data.get("notes") or {}).get("messages", [])]
-  return messages + (["prompts: " + ", ".join(odd)] if odd else [])
+  return messages + report.prompt_lines(data.get("prompts", {}))
 
 
 def command(results: Mapping[str, Any], out: str) -> str:

@@ -13,6 +13,7 @@ from mezzanine_jax.report import (
     against_views,
     noise_text,
     pm,
+    prompt_lines,
     quality_table,
     save,
     scatter,
@@ -65,7 +66,7 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
     console.print(_side_by_side(Table, example, results["data"]["choices"]))
   console.print()
   mass = f"the choices hold {lm['choice_mass']:.1%} of the LM's belief in its whole vocabulary"
-  odd = [f"{v} {name.replace('_', ' ')}" for name, v in results["data"]["prompts"].items() if v]
+  odd = prompt_lines(results["data"]["prompts"])
   floor = noise_text(results["noise_floor"])
   messages = results["data"]["notes"].get("messages", [])
   for note in (*spread_lines({"LM": lm}), mass, floor, *messages, *odd):

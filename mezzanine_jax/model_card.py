@@ -128,7 +128,8 @@ def _latex(runs: Sequence[Run]) -> str:
   between = r" \pm "
   lines = ["% " + " & ".join(["model", *(finished.label(path) for path in paths)])]
   for name, values in rows:
-    cells = [f"${_shown(path, v, between)}$" if v else ""
+    # Words would be set as products of variables.
+    cells = ["${}$".format(_shown(path, v, between).replace(" to ", ", ")) if v else ""
              for path, v in zip(paths, values, strict=True)]
     lines.append(" & ".join([latex(name), *cells]) + r" \\")
   return "\n".join(lines)

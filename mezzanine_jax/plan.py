@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from mezzanine_jax import efficiency, estimates, experiment
+from mezzanine_jax import efficiency, estimates, experiment, progress
 from mezzanine_jax import mesh as mesh_lib
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.load import load_config
@@ -115,12 +115,16 @@ def plan(
       getattr(config, "k_extra", 0) + 1)
   every = _layouts(task, given)
   layouts, tried = _with_room(every, topology)
-  scoring, vain = _asked(task, layouts)
+  with progress.bar("compiling the scoring"):
+    scoring, vain = _asked(task, layouts)
+  with progress.bar("compiling the trainings"):
+    head = None if scoring is None else train_head(task, scoring.layout, rows)
+    adapters = _adapters(task, layouts)
+  with progress.bar("compiling other batches"):
+    better = _better(task, layouts, scoring)
   return Plan(
       config.lm_name, efficiency.parameters(every[0].params), config.dtype, topology, rows,
-      task.row_tokens, longest, scoring,
-      None if scoring is None else train_head(task, scoring.layout, rows),
-      _adapters(task, layouts), _better(task, layouts, scoring), tried + vain)
+      task.row_tokens, longest, scoring, head, adapters, better, tried + vain)
 
 
 def _layouts(task: Task, given: Sequence[str]) -> list[Layout]:

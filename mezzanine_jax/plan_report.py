@@ -5,6 +5,7 @@ import math
 from mezzanine_jax.estimates import Program
 from mezzanine_jax.plan import Plan
 from mezzanine_jax.plan_programs import Scoring
+from mezzanine_jax.topologies import CPU
 
 _GIB = 2**30
 _HOW = {
@@ -38,7 +39,7 @@ def show(plan: Plan) -> None:
       ("output", lambda p: size(p.outputs)), ("a device, together", lambda p: size(p.needed)),
       ("room on a device", lambda p: size(p.room)), ("fits", lambda p: "yes" if p.fits else "NO"),
       ("TFLOPs a call", lambda p: f"{p.flops / 1e12:.3g}"),
-      ("ms a call", lambda p: f"{1e3 * p.seconds:.3g}" if p.fits else "-")):
+      ("ms a call, longest rows", lambda p: f"{1e3 * p.seconds:.3g}" if p.fits else "-")):
     table.add_row(label, *map(cell, columns.values()))
   console.print(Padding(table, (1, 0)))
   for text in _findings(plan):
@@ -143,7 +144,9 @@ def _times(plan: Plan, scoring: Scoring) -> list[str]:
     own = plan.adapters
     out.append(f"LoRA (students lora and set): {own.steps} steps of {own.batch} rows of"
                f" {plan.longest:,} tokens in {duration(own.steps * own.program.seconds)}.")
-  return [*out, f"Times: {_HOW[scoring.usual.by]}."]
+  busy = " Both were timed just now, and too low on a machine that had other work."
+  is_cpu = plan.topology.name.startswith(CPU)
+  return [*out, f"Times: {_HOW[scoring.usual.by]}.{busy if is_cpu else ''}"]
 
 
 def _used(program: Program, plan: Plan) -> float:

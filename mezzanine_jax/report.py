@@ -57,6 +57,21 @@ def environment() -> dict[str, Any]:
   }
 
 
+_COUNTED = {  # names in the results -> what they count
+    "truncated_prompts": "prompts that were too long",
+    "truncated_texts": "texts that were too long",
+    "dropped_sentences": "sentences left out of them",
+    "dropped_units": "sentences left out of them",
+    "dropped_demonstrations": "demonstrations left out of them",
+    "cut_first_units": "first sentences that were cut themselves",
+    "tokenized_as_whole_texts": "texts that are tokenized as a whole",
+    "without_evidence": "texts without evidence, which cannot move",
+    "empty_texts": "empty texts",
+    "one_sentence": "texts of a single sentence, which cannot move",
+    "one_unit": "texts of a single sentence, which cannot move",
+}
+
+
 def peak_rss_mb() -> float:
   """The most memory this process has had resident, in MiB."""
   import resource  # not on every platform
@@ -100,6 +115,12 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
   if any("brier" in block for block in shown.values()):
     console.print(quality_table(shown))
     console.print()
+  if results["student"].get("best_step") == 0:
+    uniform = results["config"].get("student") in ("linear", "mlp")
+    start = "answers uniformly" if uniform else f"is the {who} itself"
+    console.print(
+        f"Nothing was learned: the student is the untrained one, which {start}. No later step was"
+        " nearer the teacher on the held-out training examples.\n")
   checks, notes = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
   checks.add_column(justify="right", min_width=6)
   checks.add_column()
@@ -129,16 +150,10 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
                       for name in ("baseline", "teacher", "student") if name in own)
     if shown:
       notes.add_row("note", f"accuracy on the {own['examples']} {part} test examples: {shown}")
-  if results["student"].get("best_step") == 0:
-    start = (f"which is the {who} itself" if results["config"].get("student") == "residual"
-             else "which answers uniformly")
-    notes.add_row("note", f"the student is the untrained one, {start}: no later step was nearer the"
-                  " teacher on the held-out training examples")
   for message in data["notes"].get("messages", []):
     notes.add_row("note", message)
-  odd = {k.replace("_", " "): v for k, v in data["prompts"].items() if v}
-  if odd:
-    notes.add_row("note", "prompts: " + ", ".join(f"{v} {k}" for k, v in odd.items()))
+  for line in prompt_lines(data["prompts"]):
+    notes.add_row("note", line)
   console.print(notes)
   cost = results["cost"]
   console.print(
@@ -147,6 +162,17 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
   )
   # A path that is cut cannot be copied.
   console.print(f"results.json and diagnostics.png are in {out}", soft_wrap=True)
+
+
+def prompt_lines(counts: Mapping[str, int]) -> list[str]:
+  """What happened to texts on their way to prompts, a sentence for each count that is not 0.
+
+  Example:
+    >>> prompt_lines({"truncated_prompts": 0, "one_sentence": 2})
+    ['texts of a single sentence, which cannot move: 2']
+  """
+  return [f"{_COUNTED.get(name, name.replace('_', ' '))}: {count}"
+          for name, count in counts.items() if count]
 
 
 def is_real(results: Mapping[str, Any]) -> bool:

@@ -15,11 +15,12 @@ STYLES = ("", "cyan", "green", "magenta", "yellow")  # of the groups, see `Promp
 
 
 def render_views(
-    tokenizer: Any, tokenized: Tokenized, symmetry: Symmetry, key: Array, num_views: int
+    tokenizer: Any, tokenized: Tokenized, symmetry: Symmetry, key: Array, num_views: int,
+    design: str = "distinct", most: int | None = None,
 ) -> Any:
   """An example's canonical prompt and some of its views, coloured by what may change places.
 
-  The views are those that a run draws with the same key.
+  The views are those that a run draws with the same key, number and design.
 
   Args:
     tokenizer: the model's.
@@ -27,6 +28,8 @@ def render_views(
     symmetry: the family the views are drawn from.
     key: the example's typed PRNG key, see `designs.example_keys`; consumed.
     num_views: K >= 1.
+    design: see `designs.design_views`.
+    most: how many of the views are shown; None for all.
 
   Returns:
     A `rich` renderable; print it with `rich.print`.
@@ -41,15 +44,15 @@ def render_views(
 
   x = tokenized.prompt
   one = jax.tree.map(lambda a: np.asarray(a)[None], x)
-  views = designs.design_views(symmetry, one, key[None], num_views)
+  views = designs.design_views(symmetry, one, key[None], num_views, design)
   real = np.flatnonzero(np.isfinite(views.log_weights[0]))
-  elements = [jax.tree.map(lambda a, k=k: a[0, k], views.elements) for k in real]
+  elements = [jax.tree.map(lambda a, k=k: a[0, k], views.elements) for k in real[:most]]
+  used = np.unique(x.all.group if isinstance(x, Wordings) else x.group)
   panels = [Text.assemble(*(
-      part for name, style in list(zip(GROUP_NAMES, STYLES, strict=True))[1:]
-      for part in ((name, f"bold {style}"), "  ")
-  ))]
+      part for n in used[used > 0] for part in ((GROUP_NAMES[n], f"bold {STYLES[n]}"), "  ")))]
   titles = ["canonical view", *(
-      f"view {k + 1}, weight {np.exp(views.log_weights[0, k]):.3g}" for k in real)]
+      f"view {k + 1} of {len(real)}, weight {np.exp(views.log_weights[0, k]):.3g}"
+      for k in real[:most])]
   for title, element in zip(titles, [symmetry.identity(x), *elements], strict=True):
     acted = current(symmetry.act(element, number_segments(x)))
     panels.append(_panel(Panel, Text, tokenizer, tokenized, np.asarray(acted.starts), title))
@@ -79,7 +82,7 @@ def _panel(
 
 
 def show_views(
-    config: Any, number: int, num_views: int = 3,
+    config: Any, number: int, most: int = 3,
     ask: Callable[..., experiment.Asked] = experiment.ask,
 ) -> Any:
   """Some test examples with some of their views, as the model sees them.
@@ -87,7 +90,7 @@ def show_views(
   Args:
     config: as for `experiment.ask`.
     number: how many examples; those that can move come first.
-    num_views: views of each.
+    most: views of each that are shown, out of the `k_test` that a run draws.
     ask: called as the function of that name.
 
   Returns:
@@ -100,12 +103,13 @@ def show_views(
   tokenized = asked.prepared.tokenized
   moves = [asked.symmetry.orbit_size(t.prompt) > 1 for t in tokenized]
   chosen = sorted(range(len(moves)), key=lambda n: not moves[n])[:number]
-  keys = experiment.drawn(config, asked.data)["keys"]
+  drawn = experiment.drawn(config, asked.data)
   shown = []
   for n in chosen:
     example = asked.data.examples[n]
     answer = "unknown" if example.label is None else asked.choices[example.label].strip()
     shown.append(Text(f"\nexample {example.id}, right answer: {answer}", style="bold"))
     shown.append(
-        render_views(asked.lm.tokenizer, tokenized[n], asked.symmetry, keys[n], num_views))
+        render_views(asked.lm.tokenizer, tokenized[n], asked.symmetry, drawn["keys"][n],
+                     int(drawn["num_views"][n]), str(drawn["design"][n]), most))
   return Group(*shown)

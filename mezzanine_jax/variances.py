@@ -9,6 +9,8 @@ import numpy as np
 from mezzanine_jax.base import Array
 from mezzanine_jax.clustered import Clusters, Estimate, ratio_and_stderr
 
+_ROUNDING = 1e-6  # of float32, relative: smaller deviations are none
+
 
 class Spread(NamedTuple):
   """Mean and variance over the views of one example: or with a leading axis N after vmap.
@@ -89,7 +91,7 @@ def share_between_views(spreads: Spread, clusters_N: Clusters) -> Estimate:
     clusters_N: [N] names or numbers of the clusters.
 
   Returns:
-    (share, stderr); NaN for a single cluster, or where nothing varies.
+    (share, stderr); NaN for a single cluster, or where nothing varies but by float32's rounding.
 
   Example:
     >>> exact = Spread(np.array([[0.0], [2.0]]), np.array([1.0, 1.0]), np.zeros(2))
@@ -97,7 +99,10 @@ def share_between_views(spreads: Spread, clusters_N: Clusters) -> Estimate:
     0.3333
   """
   within_N, between_N = variance_parts(spreads, clusters_N)
-  return ratio_and_stderr(within_N, within_N + between_N, clusters_N)
+  total_N, largest = within_N + between_N, float(np.abs(spreads.mean).max(initial=0.0))
+  if total_N.sum() <= len(total_N) * (_ROUNDING * largest) ** 2:
+    return Estimate(np.nan, np.nan)
+  return ratio_and_stderr(within_N, total_N, clusters_N)
 
 
 def variance_parts(spreads: Spread, clusters_N: Clusters) -> tuple[np.ndarray, np.ndarray]:

@@ -133,7 +133,7 @@ def test_the_table_fits_80_columns(normal, tmp_path, capsys, monkeypatch):
     line = next(line for line in lines if check["meaning"] in line)
     assert line.split()[0] == check["answer"]
     assert line.endswith("{:+.3f} to {:+.3f}".format(*check["interval"]))
-  assert "3 one sentence" in text and "truncated" not in text
+  assert "a single sentence, which cannot move: 3" in text and "too long" not in text
   assert lines[-1] == "results.json and diagnostics.png are in out/x"
 
 

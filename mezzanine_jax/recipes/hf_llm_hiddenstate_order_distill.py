@@ -29,6 +29,7 @@ from mezzanine_jax import (
     moved,
     predict,
     predictions,
+    progress,
     report,
     runs,
     scoring,
@@ -155,7 +156,8 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
       name: evaluation.select(evaluation.gather(own, *scored.index), test)
       for name, own in learned.items()
   }
-  blocks = comparison.student_blocks(lm_test, models, data.labels[test], clusters, config.seed)
+  with progress.bar("evaluating"):
+    blocks = comparison.student_blocks(lm_test, models, data.labels[test], clusters, config.seed)
   mass = store_lib.read(scored.store, "choice_mass")[plan.rows.canonical_row[test]]
   blocks["baseline"] |= comparison.choice_mass_block(mass, clusters)
   blocks["baseline"] |= comparison.representation_block(

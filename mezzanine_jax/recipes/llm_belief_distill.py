@@ -167,7 +167,8 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   where = (index[0][test], index[1][test], plan.views.log_weights[test],
            plan.views.orbit_size[test])
   models = {model: evaluation.gather(own, *where) for model, own in predicted.items()}
-  blocks = comparison.student_blocks(lm_test, models, data.labels[test], clusters, config.seed)
+  with progress.bar("evaluating"):
+    blocks = comparison.student_blocks(lm_test, models, data.labels[test], clusters, config.seed)
   mass = store_lib.read(scored.store, "choice_mass")[plan.rows.canonical_row[test]]
   blocks["baseline"] |= comparison.choice_mass_block(mass, clusters)
   if reader:

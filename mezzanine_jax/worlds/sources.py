@@ -138,8 +138,9 @@ def _from_hub(dataset: str, subset: str | None, revision: str | None) -> Any:
   except Exception as error:  # many kinds, all of them about reaching or reading the dataset
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     raise InputError(
-      f"the hub dataset {dataset!r} could not be loaded ({reason}): check the name and the "
-      "network, or pass a local folder with train.* and validation.*"
+      f"there is no file or folder {dataset!r} here, and as a dataset of the hub it could not be "
+      f"loaded ({reason}): check the name and the network, or pass a local folder with train.* and "
+      "validation.*"
     ) from error
 
 
