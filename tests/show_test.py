@@ -42,3 +42,16 @@ def test_wordings_are_shown_as_they_read():
 def test_groups_have_their_colours():
   shown = _shown(byte_level_bpe(), "Read: {passage}\nOdd?", segment_order(), 2, color=True)
   assert shown.count("Read:\x1b[36m ") == 3 and shown.count("\x1b[36m It rains.\x1b[0m") == 3
+
+
+def test_some_of_the_views_keep_the_weights_of_all():
+  prepared = language.prepare([EXAMPLE], byte_level_bpe(), template="Read: {passage}\nOdd?",
+                              evidence="passage", choices=[" no", " yes"], max_tokens=256)
+  console = rich.console.Console(width=70)
+  key = designs.example_keys(jax.random.key(0), ["a"])[0]
+  with console.capture() as captured:
+    console.print(render_views(
+        byte_level_bpe(), prepared.tokenized[0], segment_order(), key, 6, most=2))
+  shown = captured.get()
+  assert "view 2 of 6, weight 0.167" in shown and "view 3" not in shown
+  assert "evidence" in shown and "options" not in shown  # only what the prompt has

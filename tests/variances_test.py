@@ -87,6 +87,9 @@ def test_where_nothing_varies_there_is_no_share():
   still = Spread(np.ones((3, 2)), np.zeros(3), np.zeros(3))
   assert np.isnan(variances.share_between_views(still, ["a", "b", "c"]).value)
   assert np.isnan(variances.share_between_views(still, ["a"] * 3).value)
+  # Neither is there one of what float32 leaves of a constant.
+  rounded = Spread(np.full((3, 2), 0.5), np.full(3, 1e-15), np.zeros(3))
+  assert np.isnan(variances.share_between_views(rounded, ["a", "b", "c"]).value)
 
 
 def test_representation_gap_reads_rows():
