@@ -56,7 +56,7 @@ def test_the_command_tells_everything_in_80_columns(tiny, capsys):
   assert f"{count:,} parameters in float32, on cpu" in text
   assert "fits yes yes yes" in text
   assert "at most 50 rows" in text and "25 calls of 2 rows" in text  # 10 x 4 + 2 x 5
-  assert "1,600 steps of student and control" in text and "LoRA" in text
+  assert "800 steps of student and control" in text and "LoRA" in text
   assert "--mesh data=1,model=1: every device holds the whole model" in text
   assert "Suggested: --batch_tokens" in text
 
