@@ -111,7 +111,7 @@ def test_gradient_is_that_of_forward_mode_and_of_no_remat(case):
   slope = sum(jax.tree.leaves(jax.tree.map(lambda g, d: (g * d).sum(), grads, direction)))
   forward = jax.jit(lambda a, d: jax.jvp(
       lambda a: loss(plain, a, lora.merge), (a,), (d,))[1])
-  assert float(slope) == pytest.approx(float(forward(adapters, direction)), rel=1e-3)
+  assert float(slope) == pytest.approx(float(forward(adapters, direction)), rel=3e-3)
   assert abs(float(slope)) > 1e-2
 
 

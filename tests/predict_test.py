@@ -57,7 +57,8 @@ def data(tmp_path_factory):
 def finished(tiny_lm, tmp_path_factory):
   """The folder of a run that took no time: its student's weights are random."""
   folder = tmp_path_factory.mktemp("run") / "out"
-  config = recipe.Config(dataset="no longer there", lm_name=tiny_lm, hidden=8, max_shapes=1)
+  config = recipe.Config(dataset="no longer there", lm_name=tiny_lm, hidden=8, max_shapes=1,
+                         embed_layer="-1", embed_mode="last")
   student = heads.mlp_head(2, hidden=8)
   params = student.init(jax.random.key(0), {"features": np.zeros(32)})
   leaves, tree = jax.tree.flatten(params)

@@ -60,5 +60,4 @@ def test_other_threads_go_without():
 def test_the_command_ends_with_a_sentence(monkeypatch, capsys):
   monkeypatch.setattr(cli, "_list", _terminate)
   assert cli.main(["list"]) == 143
-  assert capsys.readouterr().err == (
-      "mezzanine: terminated; what was done is saved, the same command continues\n")
+  assert capsys.readouterr().err == "mezzanine: terminated; nothing was written\n"
