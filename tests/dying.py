@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 
+LAST_SCORING = "scoring the student"  # adapters': a part of their training here
 PHASES = ("planning", "scoring", "training", "reporting")
 _FILE_EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"}
 
@@ -57,7 +58,7 @@ def _hooked_bar(real, death):
   @contextlib.contextmanager
   def bar(title, total=None):
     words = title.split()
-    if words[0] in PHASES:
+    if words[0] in PHASES and title != LAST_SCORING:
       death.phase = PHASES.index(words[0])
     at = [0]
     with real(title, total) as advance:
@@ -71,7 +72,7 @@ def _hooked_bar(real, death):
         death.event()
 
       yield counted
-    if title == "training the control":
+    if title in ("training the control", LAST_SCORING):
       death.phase = PHASES.index("reporting")
     death.event()
 
