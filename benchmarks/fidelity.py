@@ -66,15 +66,15 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
   rows = [row(table, baseline, "the model, one pass", [table.beliefs], 0.0)]
   show_head()
   show(rows[0])
-  heads = {own.name.strip(): own for own in contenders(table)}
-  for own in chosen(heads, args.heads):
+  known = {own.name.strip(): own for own in contenders(table)}
+  for own in chosen(known, args.heads):
     for count in args.curve or [len(table.parts[0])]:
       rows.append(contend(table, baseline, own, count, args))
       show(rows[-1])
   for views in (2, 4, 8, 16) if args.budget else ():
     if views <= table.config.k_train and args.budget // views <= len(table.parts[0]):
       rows.append(contend(
-          table, baseline, heads["mlp residual, all"], args.budget // views, args, views))
+          table, baseline, known["mlp residual, all"], args.budget // views, args, views))
       show(rows[-1])
   for name in args.adapters.split(",") if args.adapters else ():
     for count in args.curve or [len(table.parts[0])]:
@@ -178,14 +178,14 @@ def contenders(table: Table) -> list[Contender]:
   return found
 
 
-def chosen(heads: dict[str, Contender], names: str) -> list[Contender]:
+def chosen(known: dict[str, Contender], names: str) -> list[Contender]:
   """The heads of `--heads`: all, none, or those of some names."""
   if names in ("all", "none"):
-    return list(heads.values()) if names == "all" else []
-  if unknown := set(names.split(";")) - set(heads):
+    return list(known.values()) if names == "all" else []
+  if unknown := set(names.split(";")) - set(known):
     raise SystemExit(
-        f"there is no head {', '.join(sorted(unknown))}; there are {'; '.join(heads)}")
-  return [heads[name] for name in names.split(";")]
+        f"there is no head {', '.join(sorted(unknown))}; there are {'; '.join(known)}")
+  return [known[name] for name in names.split(";")]
 
 
 def contend(
@@ -268,17 +268,15 @@ def row(
   def mean(field: str) -> np.ndarray:
     return np.mean([getattr(f, field) for f in figures], axis=0)
 
-  squared = clustered.ratio_and_stderr(
-      mean("squared_distance")[movable], baseline.squared_distance[movable], names[movable])
+  distances = mean("squared_distance"), baseline.squared_distance, names, movable
   gap = clustered.ratio_and_stderr(
       mean("pairwise_tv")[movable], baseline.pairwise_tv[movable], names[movable])
   accuracy = clustered.paired_difference(
       mean("accuracy")[known], baseline.accuracy[known], names[known])
   return {
       "student": name, "seeds": len(beliefs), "seconds": seconds,
-      "fidelity": max(squared.value, 0) ** 0.5,
-      "fidelity_interval": checks.fidelity_interval(
-          mean("squared_distance"), baseline.squared_distance, names, movable),
+      "fidelity": clustered.fidelity(*distances).value,
+      "fidelity_interval": checks.fidelity_interval(*distances),
       "tv_to_teacher": float(mean("tv_to_teacher")[movable].mean()),
       "pairwise_tv": float(mean("pairwise_tv")[movable].mean()),
       "gap_ratio": gap.value, "gap_ratio_interval": checks.interval(gap, names[movable]),

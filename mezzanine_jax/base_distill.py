@@ -25,6 +25,7 @@ from mezzanine_jax import (
     distill,
     evaluation,
     experiment,
+    figures,
     noise,
     predictions,
     progress,
@@ -239,7 +240,7 @@ def run(
     value_figures.diagnostics(results, models | {"baseline": base_test}, labels,
                               folder.path / runs.DIAGNOSTICS)
   else:
-    report.diagnostics(results, base_test, folder.path / runs.DIAGNOSTICS)
+    figures.diagnostics(results, base_test, folder.path / runs.DIAGNOSTICS)
   task.draw(results, base_test, features, test)
   return runs.finish(folder, results)
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from mezzanine_jax import mesh as mesh_lib
 from mezzanine_jax.base import Params
@@ -46,12 +45,12 @@ def runner(
         1, lambda group: jax.device_put(inputs_of(group[0])),
         lambda inputs: compiled(params, *inputs),
         lambda group, out: [_rows(group[0], jax.device_get(out))])
-  ways, over_data = mesh.shape[mesh_lib.DATA], mesh_lib.over_data(mesh)
+  ways = mesh_lib.ways(mesh)
 
   def stacked(group: Sequence[Any]) -> tuple:
     inputs = [inputs_of(batch) for batch in group]
     inputs += inputs[:1] * (ways - len(group))  # what the rest of the devices do is not looked at
-    return jax.device_put(jax.tree.map(lambda *a: np.stack(a), *inputs), over_data)
+    return mesh_lib.stack(inputs, mesh)
 
   def fetch(group: Sequence[Any], out: Any) -> list[Any]:
     out = jax.device_get(out)

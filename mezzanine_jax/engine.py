@@ -221,6 +221,7 @@ def fill(
   if damage.is_whole(path, fingerprint):  # it may be in a place that can only be read
     store = store_lib.open_store(path, fingerprint, arrays, index)
     store_lib.touch(store)
+    locks.sweep(cache.lock_of(path))
     parts.tell(processes, fingerprint, np.ones(len(rows.example), bool))
     progress(len(rows.example))
     return store, 0

@@ -298,8 +298,7 @@ def rows_a_device(rows: int, mesh: Mesh | None, in_pairs: bool) -> int:
     >>> rows_a_device(10, mesh_lib.make_mesh("data=1"), False)
     10
   """
-  ways = 1 if mesh is None else mesh.shape[mesh_lib.DATA]
-  each = -(-rows // ways)
+  each = -(-rows // mesh_lib.ways(mesh))
   return each + each % 2 if in_pairs else each
 
 
@@ -307,7 +306,7 @@ def _filled(
     chosen: np.ndarray, each: int, mesh: Mesh | None, share: float
 ) -> tuple[np.ndarray, np.ndarray]:
   """The rows of all devices, those that fill up repeated ones of weight 0; float32[R] weights."""
-  count = each * (1 if mesh is None else mesh.shape[mesh_lib.DATA])
+  count = each * mesh_lib.ways(mesh)
   weight = np.where(np.arange(count) < len(chosen), share, 0.0)
   return np.resize(chosen, count), weight.astype(np.float32)
 
@@ -319,9 +318,7 @@ def _inputs(
   tokens = each * (length + language.extra_tokens(plan.xs))
   parts = [language.pack(plan, part, np.zeros(each, np.int32), tokens=tokens, size=each,
                          length=length) for part in rows.reshape(-1, each)]
-  if mesh is None:
-    return parts[0]
-  return jax.device_put(jax.tree.map(lambda *a: np.stack(a), *parts), mesh_lib.over_data(mesh))
+  return parts[0] if mesh is None else mesh_lib.stack(parts, mesh)
 
 
 class _Bucket(NamedTuple):

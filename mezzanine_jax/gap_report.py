@@ -9,14 +9,12 @@ import numpy as np
 from mezzanine_jax import finished
 from mezzanine_jax.clustered import Z95
 from mezzanine_jax.evaluation import Beliefs
+from mezzanine_jax.figures import against_views, save, scatter
 from mezzanine_jax.report import (
-    against_views,
     noise_text,
     pm,
     prompt_lines,
     quality_table,
-    save,
-    scatter,
     spread_lines,
     subject,
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mezzanine_jax import comparison, report
+from mezzanine_jax import comparison, figures, report
 from mezzanine_jax.evaluation import Beliefs, select, teacher
 
 _EXAMPLES = 8
@@ -97,7 +97,7 @@ def _bars(
   ax.set_axis_on()
   best = np.argsort(-np.maximum(canonical, mean), kind="stable")[:_BARS]
   at = np.arange(len(best))
-  ax.bar(at - 0.2, canonical[best], 0.4, color=report.COLOURS["baseline"], label="as it is")
+  ax.bar(at - 0.2, canonical[best], 0.4, color=figures.COLOURS["baseline"], label="as it is")
   ax.bar(at + 0.2, mean[best], 0.4, color="#54a24b", label="mean of the views")
   ax.set_xticks(at, [names[c] for c in best], fontsize=8)
   ax.set_ylim(0, 1)

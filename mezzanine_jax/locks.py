@@ -48,6 +48,13 @@ def only_one(path: pathlib.Path, what: str) -> Iterator[None]:
     os.close(handle)
 
 
+def sweep(path: pathlib.Path) -> None:
+  """Removes the lock file that a killed process left, if nobody holds it and it can be removed."""
+  if path.exists():
+    with contextlib.suppress(InputError), only_one(path, str(path)):
+      pass  # it is gone afterwards
+
+
 def is_held(path: pathlib.Path) -> bool:
   """Whether a process holds that lock file now."""
   if fcntl is None or not path.exists():

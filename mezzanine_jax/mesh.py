@@ -206,6 +206,21 @@ def over_data(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, P(DATA))
 
 
+def ways(mesh: Mesh | None) -> int:
+  """How many batches run side by side: the length of `data`, 1 without a mesh."""
+  return 1 if mesh is None else mesh.shape[DATA]
+
+
+def stack(parts: Sequence[Any], mesh: Mesh) -> Any:
+  """The inputs of so many batches as `spread` takes them, on the devices.
+
+  Args:
+    parts: one pytree of NumPy arrays a batch, all of one shape; as many as `ways`.
+    mesh: from `make_mesh`.
+  """
+  return jax.device_put(jax.tree.map(lambda *a: np.stack(a), *parts), over_data(mesh))
+
+
 def spread(batch_fn: Callable[..., Any], mesh: Mesh, params: Any) -> Callable[..., Any]:
   """`batch_fn` for one batch of each group of devices along `data`, all at once.
 

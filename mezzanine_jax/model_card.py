@@ -125,11 +125,10 @@ def _table(runs: Sequence[Run]) -> str:
 def _latex(runs: Sequence[Run]) -> str:
   """The same rows, under a comment that names the columns."""
   paths, rows = _rows(runs)
-  between = r" \pm "
   lines = ["% " + " & ".join(["model", *(finished.label(path) for path in paths)])]
   for name, values in rows:
-    # Words would be set as products of variables.
-    cells = ["${}$".format(_shown(path, v, between).replace(" to ", ", ")) if v else ""
+    # Words would be set as products of variables: a comma for the interval's "to".
+    cells = ["$" + _shown(path, v, r" \pm ", ", ") + "$" if v else ""
              for path, v in zip(paths, values, strict=True)]
     lines.append(" & ".join([latex(name), *cells]) + r" \\")
   return "\n".join(lines)
@@ -149,12 +148,13 @@ def _rows(runs: Sequence[Run]) -> tuple[list[str], list[tuple[str, list[Value | 
   return paths, out
 
 
-def _shown(path: str, found: Value | None, between: str) -> str:
+def _shown(path: str, found: Value | None, between: str, to: str = " to ") -> str:
   """A figure and its standard error; a rate and its interval."""
   if found is None:
     return ""
   if path.split(".")[-1] in clustered.RATES and found.interval:
-    return "{} ({} to {})".format(*map(finished.number, (found.value, *found.interval)))
+    low, high = map(finished.number, found.interval)
+    return f"{finished.number(found.value)} ({low}{to}{high})"
   error = "" if found.stderr is None else between + finished.number(found.stderr)
   return finished.number(found.value) + error
 

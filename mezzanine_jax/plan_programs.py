@@ -270,7 +270,7 @@ def train_adapters(task: Task, layout: Layout) -> Training:
   each = finetune.rows_a_device(rows, mesh, in_pairs)
   inputs, size = _inputs(task, mesh, each * (task.longest + _extra(task)), task.longest,
                          is_set=layers is not None)
-  every = size * mesh.shape[mesh_lib.DATA]
+  every = size * mesh_lib.ways(mesh)
   answers = (_struct(mesh, (every, task.num_choices), jnp.float32),
              _struct(mesh, (every,), jnp.float32))
   program = estimates.program(

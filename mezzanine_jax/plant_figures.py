@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mezzanine_jax import report, retrieval, values
+from mezzanine_jax import figures, retrieval, values
 from mezzanine_jax.base import Array, Example, Symmetry, X
 from mezzanine_jax.clustered import Z95
 from mezzanine_jax.worlds import cart_pole
@@ -50,7 +50,7 @@ def plant(
   for name, model in models.items():
     for mirrored, style in ((False, "-"), (True, "--")):
       own = _foreseen(model, see, x, symmetry, parts, mirrored)
-      line = {"color": report.COLOURS[name], "linestyle": style, "marker": ".",
+      line = {"color": figures.COLOURS[name], "linestyle": style, "marker": ".",
               "label": _WHO[name] + ", in the mirror" * mirrored}
       ax_cart.plot(seconds, own[:, 0], **line)
       ax_pole.plot(seconds, own[:, 1], **line)
@@ -95,7 +95,7 @@ def _retrieval(ax: Any, found: Mapping[str, Mapping[str, Any]], candidates: int)
   for m, (model, rows) in enumerate(found.items()):
     for i, (how, own) in enumerate(rows.items()):
       ax.bar(i + 0.4 * m, own[name], 0.38, yerr=Z95 * own[f"{name}_stderr"], capsize=3,
-             color=report.COLOURS[model], hatch=_HATCHES[how], edgecolor="white",
+             color=figures.COLOURS[model], hatch=_HATCHES[how], edgecolor="white",
              label=None if i else _WHO[model])
   ax.axhline(retrieval.AT / candidates, color="black", linewidth=0.8, linestyle=":", label="chance")
   ax.set_xticks([0.2, 1.2, 2.2], [f"{how}\naction" for how in _HATCHES])

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mezzanine_jax import report, values
+from mezzanine_jax import figures, values
 from mezzanine_jax.base import Array, Symmetry
 from mezzanine_jax.symmetries.rotation import rotation
 from mezzanine_jax.transforms import view_log_probs, views
@@ -74,7 +74,7 @@ def turning(
   strongest = np.unravel_index(np.abs(exact.forces).argmax(), exact.forces.shape)
   for name in ("baseline", "teacher", "student"):
     own = jax.tree.map(np.asarray, curves[name])
-    style = {"color": report.COLOURS.get(name, _TEACHER), "linewidth": 1.4, "label": who[name]}
+    style = {"color": figures.COLOURS.get(name, _TEACHER), "linewidth": 1.4, "label": who[name]}
     ax_energy.plot(degrees, own.energy, **style)
     ax_force.plot(degrees, own.forces[:, *strongest], **style)
     ax_error.plot(degrees, np.sqrt(((own.forces - exact.forces) ** 2).sum((1, 2))), **style)
@@ -106,7 +106,8 @@ def _cluster(ax: Any, positions: np.ndarray, forces: np.ndarray) -> None:
   length = np.abs(forces).max()
   for n in order:
     ax.annotate("", positions[n, :2] + forces[n, :2] / length, positions[n, :2],
-                arrowprops={"arrowstyle": "->", "color": report.COLOURS["student"], "linewidth": 2})
+                arrowprops={"arrowstyle": "->", "color": figures.COLOURS["student"],
+                            "linewidth": 2})
     ax.annotate(str(n), positions[n, :2], ha="center", va="center", fontsize=9)
   ax.set_aspect("equal")
   ax.margins(0.45)

@@ -49,12 +49,12 @@ def train_with_controls(
     folder: the run's, where the student is written (and its twin in `control` within), and whose
       tracker sees every look at the validation part.
     target: what the predictions are, one of `targets.TARGETS`.
-    usual: bool[N], examples like those of the test part, whose mean teacher is the constant
-      control; None: all.
+    usual: int[n], examples like those of the test part, whose mean teacher is the constant
+      control; None: all of both parts.
   """
   part_train, part_valid = parts
   every = np.arange(len(part_train) + len(part_valid))
-  typical = data_lib.select(data, every if usual is None else every[usual[every]])
+  typical = data_lib.select(data, every if usual is None else usual)
   data = data_lib.select(data, every)
   if data.features.shape[1]:  # a student that reads the text itself has none
     learned = data_lib.select(data, part_train)

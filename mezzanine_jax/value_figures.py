@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mezzanine_jax import report
+from mezzanine_jax import figures, report
 from mezzanine_jax.clustered import Z95
 from mezzanine_jax.evaluation import Beliefs
 
@@ -35,13 +35,13 @@ def diagnostics(
   blocks = report.model_blocks(results)
   names = {model: report.model_name(results, model) for model in blocks}
   moved = [block["gap_movable"] for block in blocks.values()]
-  report.bars(ax_gap, names, moved, "pairwise_square",
+  figures.bars(ax_gap, names, moved, "pairwise_square",
               "Gap: squared distance of two views, share of variance")
-  report.bars(ax_far, names, [*blocks.values()], "square_to_teacher_movable",
+  figures.bars(ax_far, names, [*blocks.values()], "square_to_teacher_movable",
               "Squared distance of the one pass to the teacher")
   _errors(ax_error, results)
   _scatter(ax_scatter, results, models, labels)
-  report.save(figure, results, path)
+  figures.save(figure, results, path)
 
 
 def _errors(ax: Any, results: Mapping[str, Any]) -> None:
@@ -52,7 +52,7 @@ def _errors(ax: Any, results: Mapping[str, Any]) -> None:
               yerr=[Z95 * row["squared_error_stderr"] for row in rows], fmt="o-", capsize=3,
               markersize=4, color=_TEACHER, label="mean of K views (teacher)")
   for model in ("baseline", "student"):
-    block, colour = results[model], report.COLOURS[model]
+    block, colour = results[model], figures.COLOURS[model]
     value, error = block["squared_error"], Z95 * block["squared_error_stderr"]
     who = report.model_name(results, model)
     ax.axhline(value, color=colour, linewidth=1.2, label=f"{who}, one pass")
@@ -74,7 +74,7 @@ def _scatter(
   for model in ("baseline", "student"):
     predicted = np.asarray(models[model].canonical) / scale
     ax.plot((exact / scale).ravel(), predicted.ravel(), ".", markersize=2, alpha=0.5,
-            color=report.COLOURS[model], label=report.model_name(results, model))
+            color=figures.COLOURS[model], label=report.model_name(results, model))
   low, high = (exact / scale).min(), (exact / scale).max()
   ax.plot([low, high], [low, high], color="black", linewidth=0.8)
   ax.set_xlabel("exact, in standard deviations")

@@ -109,9 +109,12 @@ def test_gradient_is_that_of_forward_mode_and_of_no_remat(case):
   direction = jax.tree.map(
       lambda a: jax.random.normal(jax.random.key(a.size + 1), a.shape), adapters)
   slope = sum(jax.tree.leaves(jax.tree.map(lambda g, d: (g * d).sum(), grads, direction)))
-  forward = jax.jit(lambda a, d: jax.jvp(
-      lambda a: loss(plain, a, lora.merge), (a,), (d,))[1])
-  assert float(slope) == pytest.approx(float(forward(adapters, direction)), rel=3e-3)
+  forward = {put: float(jax.jit(lambda a, d, put=put: jax.jvp(
+      lambda a: loss(plain, a, put), (a,), (d,))[1])(adapters, direction))
+             for put in (lora.attach, lora.merge)}
+  assert float(slope) == pytest.approx(forward[lora.attach], rel=1e-4)
+  # Merged weights are rounded otherwise, and this model is a steep one.
+  assert float(slope) == pytest.approx(forward[lora.merge], rel=3e-3)
   assert abs(float(slope)) > 1e-2
 
 

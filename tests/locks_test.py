@@ -35,9 +35,21 @@ def test_another_process_is_told_who_holds_it_until_it_dies(tmp_path):
     holder.kill()
     holder.join()
   assert path.exists() and not locks.is_held(path)  # SIGKILL left the file, not the lock
+  left = path.with_name("left.lock")
+  left.write_bytes(path.read_bytes())
+  locks.sweep(left)
+  assert not left.exists()
   with locks.only_one(path, "the rows"):
     assert path.read_text().strip() == f"process {os.getpid()} on {os.uname().nodename}"
   assert not path.exists()
+
+
+def test_what_is_held_is_not_swept_away(tmp_path):
+  path = tmp_path / "a.lock"
+  with locks.only_one(path, "a"):
+    locks.sweep(path)
+    assert path.exists() and locks.is_held(path)
+  locks.sweep(path)  # nothing there
 
 
 def test_it_is_free_after_an_error(tmp_path):

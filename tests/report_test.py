@@ -8,7 +8,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from mezzanine_jax import evaluation, report, runs
+from mezzanine_jax import evaluation, figures, report, runs
 from mezzanine_jax.evaluation import Beliefs
 
 MODELS = ("baseline", "student", "constant", "shuffled_targets")
@@ -88,7 +88,7 @@ def _panels(path):
 
 
 def test_the_picture_shows_all_four_panels(normal, tmp_path):
-  report.diagnostics(*normal, tmp_path / "d.png")
+  figures.diagnostics(*normal, tmp_path / "d.png")
   assert [p.name for p in tmp_path.iterdir()] == ["d.png"]  # nothing half-written beside it
   _, coloured = _panels(tmp_path / "d.png")
   gap, far, scatter, views = coloured
@@ -98,7 +98,7 @@ def test_the_picture_shows_all_four_panels(normal, tmp_path):
 def test_the_picture_of_three_choices(normal, tmp_path):
   results = normal[0] | {"data": normal[0]["data"] | {"choices": [" a", " b", " c"]}}
   lm = _beliefs(np.random.default_rng(0), 12, 4, 3, movable=True)
-  report.diagnostics(results, lm, tmp_path / "d.png")
+  figures.diagnostics(results, lm, tmp_path / "d.png")
   _, coloured = _panels(tmp_path / "d.png")
   assert min(coloured) > 2e-4
 
@@ -108,9 +108,21 @@ def test_the_picture_where_nothing_can_move(still, tmp_path, null):
   results, lm = still
   if null:
     results = _plain(results, tmp_path)
-  report.diagnostics(results, lm, tmp_path / "d.png")
+  figures.diagnostics(results, lm, tmp_path / "d.png")
   image, _ = _panels(tmp_path / "d.png")
   assert 0.005 < (image < 0.5).any(-1).mean() < 0.2  # axes and titles, on white
+
+
+@pytest.mark.parametrize(("student", "says"), [
+    ("residual", "which is the LM itself"), ("set", "which is the LM itself"),
+    ("mlp", "which answers uniformly"), ("cnn", "which answers uniformly"),
+])
+def test_an_untrained_student_is_told_first(normal, tmp_path, capsys, monkeypatch, student, says):
+  results = _plain(normal[0], tmp_path)
+  results = results | {"config": results["config"] | {"student": student},
+                       "student": results["student"] | {"best_step": 0}}
+  text = " ".join(_shown(results, capsys, monkeypatch).split())
+  assert says in text and text.index(says) < text.index("95% interval")
 
 
 def test_the_table_fits_80_columns(normal, tmp_path, capsys, monkeypatch):

@@ -24,6 +24,7 @@ from mezzanine_jax import (
     comparison,
     evaluation,
     experiment,
+    figures,
     heads,
     language,
     moved,
@@ -141,13 +142,14 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
       "asking": asking.record(config, asked.asking),
       "config": dataclasses.asdict(config),
   }
+  usual = np.flatnonzero(~(data.is_test | data.is_extra))  # as the test part is
   if config.student in adapters.NAMES:
-    learned, history = _adapters(config, asked, plan, rows, parts, folder, meta)
+    learned, history = _adapters(config, asked, plan, rows, parts, usual, folder, meta)
   else:
     sizes = {"width": lm.config.width, "layers": len(layers)}
     asked = asked._replace(lm=None)
     del lm  # training needs the room that the weights take
-    learned, history = _head(config, sizes, rows, parts, ~data.is_extra, folder, meta)
+    learned, history = _head(config, sizes, rows, parts, usual, folder, meta)
 
   test = np.flatnonzero(data.is_test)
   clusters = [data.clusters[n] for n in test]
@@ -173,7 +175,7 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   }
   predictions.write(folder.path / runs.PREDICTIONS, [data.examples[n] for n in test],
                     {"baseline": lm_test, **models})
-  report.diagnostics(results, lm_test, folder.path / runs.DIAGNOSTICS)
+  figures.diagnostics(results, lm_test, folder.path / runs.DIAGNOSTICS)
   if data.world.draw is not None:
     data.world.draw(results, data.examples, folder.path)
   return runs.finish(folder, results)
@@ -196,7 +198,8 @@ def _head(
 
 def _adapters(
     config: Config, asked: experiment.Asked, plan: language.Plan, rows: data_lib.DistillData,
-    parts: tuple[np.ndarray, np.ndarray], folder: runs.Folder, meta: dict[str, Any],
+    parts: tuple[np.ndarray, np.ndarray], usual: np.ndarray, folder: runs.Folder,
+    meta: dict[str, Any],
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
   """As `_head`, of the language model with adapters; float32[R, C] on the test examples' rows."""
   learn = functools.partial(
@@ -205,7 +208,6 @@ def _adapters(
   made = adapters.settings(config, asked.lm.config.num_layers)
   checkpoints.save_student(
       folder.path / runs.STUDENT, student.found.adapters, meta | {"settings": made})
-  usual = np.flatnonzero(~(asked.data.is_test | asked.data.is_extra))
   constant = data_lib.mean_teacher(data_lib.select(rows, usual))
   models = {"student": student.log_probs,
             "constant": np.broadcast_to(constant, rows.log_probs.shape)}

@@ -24,6 +24,7 @@ from mezzanine_jax import (
     efficiency,
     evaluation,
     experiment,
+    figures,
     heads,
     language,
     moved,
@@ -185,7 +186,7 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   }
   predictions.write(folder.path / runs.PREDICTIONS, [data.examples[n] for n in test],
                     {"baseline": lm_test, **models})
-  report.diagnostics(results, lm_test, folder.path / runs.DIAGNOSTICS)
+  figures.diagnostics(results, lm_test, folder.path / runs.DIAGNOSTICS)
   return runs.finish(folder, results)
 
 
