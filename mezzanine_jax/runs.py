@@ -129,7 +129,7 @@ def look(out: str | pathlib.Path, recipe: str, config: Any) -> Folder:
     raise InputError(f"--out {str(out)!r} is a file; give a folder")
   where = getattr(config, "cache_dir", None)
   where = None if where is None else cache.check(where)
-  if not path.is_dir() or {p.name for p in path.iterdir()} <= _LEFT:
+  if not path.is_dir() or all(map(_is_left, path.iterdir())):
     return Folder(path, record, None, cache=where)
   if not (path / CONFIG).is_file():
     raise InputError(f"--out {str(out)!r} holds other files; give an empty or a new folder")
@@ -318,6 +318,16 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
   if not isinstance(value, dict):
     raise InputError(f"{path} is damaged (not an object); give another --out folder")
   return value
+
+
+def _is_left(path: pathlib.Path) -> bool:
+  """Whether the file may be of a run whose `config.json` is not there, or not yet.
+
+  Rows tell by their own fingerprint whose they are. They come first where a host died whose mount
+  of a bucket sends files in an order of its own.
+  """
+  is_store = path.suffix == ".zarr" and (path / store_lib.MARKER).is_file()
+  return path.name in _LEFT or is_store
 
 
 def _is_runtime(config: Any, name: str) -> bool:

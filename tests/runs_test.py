@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mezzanine_jax import runs
+from mezzanine_jax import store as store_lib
 from mezzanine_jax.config import option
 from mezzanine_jax.errors import InputError
 
@@ -67,6 +68,24 @@ def test_what_a_process_left_that_was_killed_at_once_is_no_other_file(tmp_path):
     (tmp_path / name).write_text("{")
   runs.begin(_look(tmp_path), "f", ROWS)
   assert json.loads((tmp_path / "config.json").read_text())["fingerprint"] == "f"
+
+
+def test_rows_without_a_configuration_are_gone_on_with(tmp_path):
+  """As they may come into a bucket before it; the store itself refuses another run's."""
+  index = {"row": np.zeros((2, 1), np.int32)}
+  arrays = {"log_probs": ((2, 2), "float32")}
+  store_lib.open_store(tmp_path / "views.zarr", "rows", arrays, index)
+  runs.begin(_look(tmp_path), "f", ROWS)
+  assert json.loads((tmp_path / "config.json").read_text())["fingerprint"] == "f"
+  with pytest.raises(InputError, match="holds the rows of another run"):
+    store_lib.open_store(tmp_path / "views.zarr", "others", arrays, index)
+
+
+@pytest.mark.parametrize("name", ["views.zarr", "thesis"])
+def test_a_folder_of_other_folders_is_refused(tmp_path, name):
+  (tmp_path / name).mkdir()
+  with pytest.raises(InputError, match="holds other files; give an empty or a new folder"):
+    _look(tmp_path)
 
 
 def test_an_unfinished_run_is_continued(begun):

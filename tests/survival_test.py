@@ -5,9 +5,12 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 from typing import NamedTuple
 
 import jax
@@ -24,6 +27,9 @@ ARGUMENTS = {
     "batch_tokens": 512,
 }
 CLOCK = {"rows_run", "seconds", "views_per_second", "total_seconds", "peak_rss_mb"}
+
+
+BUCKET = ("rclone", "gcp-storage-emulator", "umount")  # programs
 
 
 class Run(NamedTuple):
@@ -196,3 +202,82 @@ def test_terminated_while_scoring_and_while_training(make_run, whole):
   _check_redone(run, reference, 3)
   points = collections.Counter(run.lines("point"))
   assert max(points.values()) == 1  # nothing was trained twice
+
+
+class Bucket(NamedTuple):
+  """A bucket of an emulated Cloud Storage as a folder, mounted as a cluster's hosts do."""
+
+  folder: pathlib.Path
+  cache: pathlib.Path
+  port: int
+  mounts: list  # the process of the last mount
+
+  def mount(self):
+    """Another host: the folder shows what is in the bucket, and nothing else."""
+    url = f"http://127.0.0.1:{self.port}/storage/v1/"
+    self.mounts.append(subprocess.Popen(
+        ["rclone", "mount", ":gcs:runs", str(self.folder), "--gcs-endpoint", url,
+         "--gcs-anonymous", "--gcs-no-check-bucket", "--vfs-cache-mode", "writes",
+         "--vfs-write-back", "1s", "--cache-dir", str(self.cache)], stderr=subprocess.DEVNULL))
+    _wait_for(lambda: os.path.ismount(self.folder))
+
+  def lose(self):
+    """The host dies, with what it had not sent yet."""
+    mount = self.mounts.pop()
+    mount.kill()
+    mount.wait()
+    subprocess.run(["umount", "-l", str(self.folder)], check=True)
+    shutil.rmtree(self.cache, ignore_errors=True)
+
+
+def _answers(port):
+  with socket.socket() as asked:
+    return asked.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _wait_for(ready, seconds=30):
+  end = time.monotonic() + seconds
+  while not ready():
+    assert time.monotonic() < end
+    time.sleep(0.1)
+
+
+@pytest.fixture
+def bucket(tmp_path):
+  missing = [name for name in BUCKET if shutil.which(name) is None]
+  if missing or not os.access("/dev/fuse", os.W_OK):
+    pytest.skip(f"mounting a bucket needs /dev/fuse and {', '.join(BUCKET)}; missing: {missing}")
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+  served = subprocess.Popen(
+      ["gcp-storage-emulator", "start", f"--port={port}", "--host=127.0.0.1", "--in-memory",
+       "--default-bucket=runs"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+  found = Bucket(tmp_path / "mounted", tmp_path / "cache", port, [])
+  found.folder.mkdir()
+  try:
+    _wait_for(lambda: _answers(port))
+    found.mount()
+    yield found
+  finally:
+    if found.mounts:
+      found.lose()
+    served.kill()
+    served.wait()
+
+
+@pytest.mark.slow
+def test_hosts_that_die_with_a_mounted_bucket(make_run, whole, bucket):
+  """Runs in a bucket: the next host goes on from what had come into it."""
+  reference, counts = whole
+  run = make_run("bucket")._replace(out=bucket.folder / "out")
+  for phase in ("scoring", "training", "reporting"):
+    status, error = run.start(
+        {"phase": phase, "event": counts[phase] // 2, "delay": 0, "signal": "SIGKILL"})
+    assert status == -signal.SIGKILL, error
+    assert (run.out / "views.zarr").exists()
+    bucket.lose()
+    bucket.mount()
+  status, error = run.start()
+  assert status == 0, error
+  _check_same(run, reference)
