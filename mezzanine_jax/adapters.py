@@ -26,6 +26,7 @@ from mezzanine_jax import (
     preemption,
     progress,
     runs,
+    sorting,
     students,
     training,
 )
@@ -37,6 +38,7 @@ from mezzanine_jax.models.load import LanguageModel
 NAMES = {
     "lora": "The language model with low-rank adapters, which reads a view as it stands.",
     "set": "The language model with low-rank adapters, which reads the evidence as a set."}
+SET = "the student 'set'", "lora"  # who it is in errors, and what may be used instead
 ROWS, FILE = "rows.zarr", "adapters.safetensors"  # in the student's folder
 _CHECKED = 8  # test examples of which a set is read in every order
 
@@ -98,13 +100,8 @@ def check(config: Any, lm: LanguageModel) -> None:
   Raises:
     InputError: if not.
   """
-  families = {name.strip() for name in config.symmetry.split(",")}
-  if config.student == "set" and families != {"segment_order"}:
-    raise InputError("the student 'set' reads the evidence as a set, which only the symmetry"
-                     f" segment_order asks for, got {config.symmetry!r}: use lora")
-  if config.student == "set" and (config.keep_first or config.keep_last):
-    raise InputError("the student 'set' reads all of the evidence as a set, but keep_first or"
-                     " keep_last leave some of it in place: use lora")
+  if config.student == "set":
+    sorting.check(config, *SET)
   if config.hard_label_weight:
     raise InputError("adapters learn from the teacher alone, got hard_label_weight"
                      f" {config.hard_label_weight}: leave it at 0, or choose a head")
@@ -113,17 +110,6 @@ def check(config: Any, lm: LanguageModel) -> None:
   made = settings(config, lm.config.num_layers)
   jax.eval_shape(lambda params: lora.init_adapters(
       params, jax.random.key(0), rank=made["rank"], targets=made["targets"]), lm.params)
-
-
-def check_exact(prepared: language.Prepared) -> None:
-  """Whether every prompt is known by its sentences, as a set of them has to be.
-
-  Raises:
-    InputError: if not.
-  """
-  if not all(made.exact for made in prepared.tokenized):
-    raise InputError("the student 'set' needs sentences that tokenize alone as they do in the whole"
-                     " text, which this tokenizer does not give for all examples: use lora")
 
 
 def learn(
@@ -154,7 +140,7 @@ def learn(
   """
   lm, made = asked.lm, settings(config, asked.lm.config.num_layers)
   if config.student == "set":
-    check_exact(asked.prepared)
+    sorting.check_exact(asked.prepared, *SET)
   movable = np.asarray(plan.views.orbit_size) > 1
   train, valid = (part[movable[part]] for part in parts)
   if not len(train) or not len(valid):
@@ -230,13 +216,7 @@ def _score(
       "adapters": engine.digest(found.adapters), "alpha": config.lora_alpha,
       "norm": config.choice_norm})
   title = "scoring the control" if control else "scoring the student"
-  with preemption.deferred() as terminated, progress.bar(title, len(rows)) as advance:
-
-    def written(count: int) -> None:
-      advance(count)
-      if terminated():
-        raise preemption.Terminated
-
+  with experiment.row_bar(title, len(rows)) as written:
     store, _ = language.score(
         part, batch_fn, merged, where / ROWS, fingerprint,
         ids=[e.id for e in asked.data.examples], progress=written)

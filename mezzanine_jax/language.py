@@ -219,7 +219,9 @@ def with_segments(prepared: Prepared, count: int) -> Prepared:
       tokenized=[first._replace(prompt=first.prompt._replace(**padded)), *others])
 
 
-def apart(plan: Plan, symmetry: Symmetry, layers: tuple[int, int], is_sorted: bool = True) -> Plan:
+def apart(
+    plan: Plan, symmetry: Symmetry, layers: tuple[int, int] | None, is_sorted: bool = True
+) -> Plan:
   """The same rows, of which each is read as a set of its evidence, see `prompts.apart`.
 
   With sorted evidence, see `prompts.sort_evidence`, views of one example say the same, whatever
@@ -230,12 +232,13 @@ def apart(plan: Plan, symmetry: Symmetry, layers: tuple[int, int], is_sorted: bo
     plan: the rows.
     symmetry: the family of their views.
     layers: those of the model that read them as sets, see `Transformer.set_layers`; the function
-      that scores the rows has to be made with them.
+      that scores the rows has to be made with them. None for rows that are only sorted.
     is_sorted: whether the evidence is sorted first.
   """
   batches = [] if plan.shared.any() else plan.batches
   return plan._replace(
-      texts_of=view_rows.texts_of(symmetry, plan.xs, plan.rows, plan.source, True, is_sorted),
+      texts_of=view_rows.texts_of(symmetry, plan.xs, plan.rows, plan.source, layers is not None,
+                                 is_sorted),
       shared=np.zeros_like(plan.shared), batches=batches, set_layers=layers, is_sorted=is_sorted)
 
 
@@ -364,7 +367,8 @@ def digest(plan: Plan) -> str:
   """SHA-256 over the tokens, the views and the order of the rows: what each row stands for."""
   rows = (plan.source, plan.rows.elements, plan.rows.canonical_row, plan.rows.row)
   own = engine.digest((plan.xs, rows, plan.views.log_weights, plan.views.orbit_size))
-  return f"{own} apart {plan.set_layers} {plan.is_sorted}" if plan.set_layers else own
+  as_is = plan.set_layers is None and not plan.is_sorted
+  return own if as_is else f"{own} apart {plan.set_layers} {plan.is_sorted}"
 
 
 def cost(plan: Plan) -> dict[str, int]:

@@ -68,12 +68,14 @@ class Loaded(NamedTuple):
     adapt: `(model's params) -> params` that the student's pass is made with; None where the
       student leaves the model as it is, so that one pass serves both.
     set_layers: those of the student's pass that read the evidence as a set, see `language.apart`.
+    is_sorted: whether a student that leaves the model as it is reads the evidence sorted.
   """
 
   params: Params
   apply: Callable[[Params, students.Inputs], Array]
   adapt: Callable[[Params], Params] | None = None
   set_layers: tuple[int, int] | None = None
+  is_sorted: bool = False
 
 
 class Answers(NamedTuple):
@@ -283,6 +285,8 @@ def one_pass(
   ids = [e.id for e in examples]
   params = {**model.params, **more}
   if loaded.adapt is None:
+    if loaded.is_sorted:
+      plan = language.apart(plan, still(), None)
     return answer_rows(plan, params, batch_fn, loaded, ids)
   own_plan = plan if loaded.set_layers is None else language.apart(
       plan, still(), loaded.set_layers)

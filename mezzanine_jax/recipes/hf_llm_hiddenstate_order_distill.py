@@ -34,6 +34,7 @@ from mezzanine_jax import (
     report,
     runs,
     scoring,
+    sorting,
     training,
 )
 from mezzanine_jax import distill_data as data_lib
@@ -57,6 +58,7 @@ from mezzanine_jax.settings import (
 )
 from mezzanine_jax.symmetries.still import still
 
+SORTED = "student_reads 'sorted'", "view"  # who it is in errors, and what may be used instead
 NAME = "hf_llm_hiddenstate_order_distill"
 show_views = show_lib.show_views
 
@@ -87,6 +89,9 @@ class Config(RunFields, AdapterFields, ExtraFields, TrainingFields, SymmetryFiel
   student_views: str = option(
       "all", "what the student learns from: the canonical view, or all views",
       one_of=STUDENT_VIEWS)
+  student_reads: str = option(
+      "view", "what a head is given at use: a text as it stands, or with its sentences sorted, so"
+      " that no order of them changes the answer", one_of=("view", "sorted"))
   hidden: int = option(64, "width of the hidden layers", at_least=1)
   depth: int = option(1, "hidden layers; residual takes 0, too", at_least=0)
   heads: int = option(4, "attention: heads", at_least=1)
@@ -105,8 +110,15 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   asked = experiment.ask(config)
   data, lm = asked.data, asked.lm
   layers = layers_of(config.embed_layer, lm.config.num_layers)
+  is_sorted = config.student_reads == "sorted"
   if config.student in adapters.NAMES:
     adapters.check(config, lm)
+    if is_sorted:
+      raise InputError("student_reads 'sorted' is for heads, got the student"
+                       f" {config.student!r}: use set, which sorts in any case")
+  elif is_sorted:
+    sorting.check(config, *SORTED)
+    sorting.check_exact(asked.prepared, *SORTED)
   if config.embed_mode == "segments" and "paraphrase" in config.symmetry:
     raise InputError("embed_mode 'segments' is for prompts in one wording, got the symmetry"
                      f" {config.symmetry!r}: leave out paraphrase, or pool in another way")
@@ -118,9 +130,9 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   parts = experiment.split_training(config, data)
   fingerprint = runs.fingerprint(
       NAME, config, model=lm.digest, data=data.world.digests, rows=language.digest(plan))
-  rows_fingerprint = experiment.rows_fingerprint(
-      config, asked, plan, choice_norm=config.choice_norm,
-      features=[layers, config.embed_mode, config.features_dtype])
+  facts = {"choice_norm": config.choice_norm,
+           "features": [layers, config.embed_mode, config.features_dtype]}
+  rows_fingerprint = experiment.rows_fingerprint(config, asked, plan, **facts)
   folder = runs.begin(folder, fingerprint, {runs.STORE: rows_fingerprint})
   scored = experiment.score(folder, plan, lm_batch_fn, lm.params, [e.id for e in data.examples])
   data_block = experiment.data_block(asked, plan)
@@ -142,16 +154,23 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
       "asking": asking.record(config, asked.asking),
       "config": dataclasses.asdict(config),
   }
+  test = np.flatnonzero(data.is_test)
   usual = np.flatnonzero(~(data.is_test | data.is_extra))  # as the test part is
   if config.student in adapters.NAMES:
     learned, history = _adapters(config, asked, plan, rows, parts, usual, folder, meta)
   else:
     sizes = {"width": lm.config.width, "layers": len(layers)}
+    at_use = None if not is_sorted else sorting.scores(
+        config, asked, plan, lm_batch_fn, lm.params, test,
+        folder.path / runs.STUDENT / adapters.ROWS, **facts)
     asked = asked._replace(lm=None)
     del lm  # training needs the room that the weights take
-    learned, history = _head(config, sizes, rows, parts, usual, folder, meta)
+    learned, history = _head(config, sizes, rows, parts, usual, folder, meta, at_use)
+    if is_sorted:  # the one answer to an example's sorted text, on all of its rows
+      place = np.searchsorted(test, plan.rows.example)
+      known = data.is_test[plan.rows.example]
+      learned = {name: own[np.where(known, place, 0)] for name, own in learned.items()}
 
-  test = np.flatnonzero(data.is_test)
   clusters = [data.clusters[n] for n in test]
   lm_test = evaluation.select(scored.beliefs, test)
   models = {
@@ -184,15 +203,19 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
 def _head(
     config: Config, sizes: dict[str, int], rows: data_lib.DistillData,
     parts: tuple[np.ndarray, np.ndarray], usual: np.ndarray, folder: runs.Folder,
-    meta: dict[str, Any],
+    meta: dict[str, Any], at_use: scoring.Scores | None,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-  """A head on the hidden states and its controls: float32[R, C] of each; how it was chosen."""
+  """A head on the hidden states and its controls: float32[R, C] of each; how it was chosen.
+
+  R counts the rows that it learns from, or those of `at_use` where it is given others at use.
+  """
   settings = arguments_of(heads.STUDENTS[config.student], dataclasses.asdict(config) | sizes)
   student = heads.make_student(config.student, num_choices=meta["num_choices"], **settings)
   trained = training.train_with_controls(student, rows, parts, config, folder, usual=usual)
   checkpoints.save_student(
       folder.path / runs.STUDENT, trained.result.params, meta | {"settings": settings})
-  inputs = {"features": jnp.asarray(rows.features), "log_probs": jnp.asarray(rows.log_probs)}
+  read = rows if at_use is None else at_use
+  inputs = {"features": jnp.asarray(read.features), "log_probs": jnp.asarray(read.log_probs)}
   return training.predict(trained, inputs), training.history_block(trained.result)
 
 
@@ -230,13 +253,16 @@ def predictor(saved: predict.Saved) -> Callable[[Sequence[Example]], predict.Ans
     loaded = adapters.load(saved.params, saved.meta, lm.config.num_layers)
     lm_batch_fn = experiment.lm_answers(config, lm, still(), set_layers=loaded.set_layers)
   else:
-    loaded = predict.load_head(saved.params, saved.meta)
+    loaded = predict.load_head(saved.params, saved.meta)._replace(
+        is_sorted=config.student_reads == "sorted")
     lm_batch_fn = batch_fn(config, lm, still())
 
   def answer(examples: Sequence[Example]) -> predict.Answers:
     prepared = predict.prepare(saved, lm, examples)
     if loaded.set_layers is not None:
-      adapters.check_exact(prepared)
+      sorting.check_exact(prepared, *adapters.SET)
+    if loaded.is_sorted:
+      sorting.check_exact(prepared, *SORTED)
     if config.embed_mode == "segments":  # the features of a run have a place for each of its own
       layers = layers_of(config.embed_layer, lm.config.num_layers)
       places = saved.meta["feature_size"] // (lm.config.width * len(layers))

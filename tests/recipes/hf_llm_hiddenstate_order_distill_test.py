@@ -260,6 +260,31 @@ def test_attention_over_sentences_as_the_student(config, tmp_path):
     predict.predict(tmp_path / "out", str(tmp_path / "long.jsonl"))
 
 
+def test_a_head_that_reads_sorted_texts(finished, config, tmp_path):
+  """No order of the text changes its answer; everything else is as it was."""
+  _, plain = finished
+  results = recipe.run(dataclasses.replace(config, student_reads="sorted"), tmp_path / "out")
+  assert results["student"]["history"] == plain["student"]["history"]  # it learned from the same
+  assert results["baseline"] == plain["baseline"]
+  for own, other in ((results["student"], plain["student"]),
+                     *((r["controls"]["shuffled_targets"] for r in (results, plain)),)):
+    assert own["gap"]["pairwise_tv"] == 0 < other["gap"]["pairwise_tv"]
+    assert 0 < own["tv_to_teacher"] != other["tv_to_teacher"]
+  kept = json.loads((tmp_path / "out/predictions.json").read_text())
+  part = pathlib.Path(again.write_test_part(config, tmp_path / "new.jsonl"))
+  rows = list(map(json.loads, part.read_text().splitlines()))
+  turned = [r | {"passage": ". ".join(reversed(r["passage"].rstrip(".").split(". "))) + "."}
+            for r in rows]
+  assert turned != rows
+  (tmp_path / "turned.jsonl").write_text("\n".join(map(json.dumps, turned)))
+  for name in ("new.jsonl", "turned.jsonl"):
+    made = predict.predict(tmp_path / "out", str(tmp_path / name))
+    order = [made.ids.index(i) for i in kept["id"]]
+    np.testing.assert_allclose(
+        np.exp(made.answers.student)[order], kept["probabilities"]["student"], atol=2e-6)
+  reported.check_run(tmp_path / "out")
+
+
 @pytest.mark.parametrize("fields", [
     {}, {"student": "lora", "lora_steps": 2, "lora_dtype": "bfloat16", "consistency_weight": 1.0}])
 def test_other_questions_are_learned_from_only(config, tmp_path, fields):
@@ -278,6 +303,9 @@ def test_other_questions_are_learned_from_only(config, tmp_path, fields):
     ({"student": "lora", "lora_targets": "q,w"}, "there is no matrix 'w' to adapt"),
     ({"student": "lora", "hard_label_weight": 0.5}, "from the teacher alone, got hard"),
     ({"student": "set", "symmetry": "segment_order,demonstration_order"}, "only the symmetry"),
+    ({"student": "set", "student_reads": "sorted"}, "'sorted' is for heads, got the student 'set'"),
+    ({"student_reads": "sorted", "symmetry": "paraphrase"}, "'sorted' reads the evidence as a set"),
+    ({"student_reads": "sorted", "keep_last": 1}, "leave some of it in place: use view"),
     ({"student": "set", "keep_first": 1}, "but keep_first or keep_last leave some of it in place"),
     ({"student": "set", "set_layers": "1:3"}, "within 0:2, got '1:3'"),
     ({"student": "set", "set_layers": "1"}, "middle, or two layers such as 10:20"),
