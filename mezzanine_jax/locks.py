@@ -44,14 +44,16 @@ def only_one(path: pathlib.Path, what: str) -> Iterator[None]:
     yield
   finally:
     # It is still held: whoever opened it meanwhile sees that the name is gone, and tries again.
-    path.unlink(missing_ok=True)
-    os.close(handle)
+    try:
+      path.unlink(missing_ok=True)
+    finally:
+      os.close(handle)
 
 
 def sweep(path: pathlib.Path) -> None:
   """Removes the lock file that a killed process left, if nobody holds it and it can be removed."""
   if path.exists():
-    with contextlib.suppress(InputError), only_one(path, str(path)):
+    with contextlib.suppress(InputError, OSError), only_one(path, str(path)):
       pass  # it is gone afterwards
 
 

@@ -109,6 +109,8 @@ def plan(
       make_symmetry(config.symmetry, **vars(config)), len(choices), choice_tokens,
       min(row_tokens, longest), longest)
   rows = config.n_test * (config.k_test + 1)
+  if getattr(config, "student_reads", "view") == "sorted":
+    rows += config.n_test
   if hasattr(config, "k_train"):
     rows += config.n_train * (config.k_train + 1)
   rows += config.n_train * getattr(config, "extra_questions", 0) * (

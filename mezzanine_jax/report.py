@@ -18,9 +18,8 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tok
 # What each model is called.
 NAMES = {
     "baseline": "LM, single view", "student": "student", "constant": "constant",
-    "shuffled_targets": "shuffled",
+    "shuffled_targets": "shuffled", "sorted": "LM, sorted",
 }
-
 
 
 def header(recipe: str, config: Any) -> dict[str, Any]:
@@ -100,9 +99,8 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
       " and fidelity are over these. ± is one standard"
       f" error, clustered by {cluster(results)}. Fidelity: distance of the one pass to the teacher"
       f" over the {who}'s own, 1 is no nearer than asking the {who} once; a teacher of K views is"
-      " still off by the luck of the draw. Controls: the constant always"
-      " answers"
-      " the mean teacher, the shuffled one learned from other examples' targets.\n"
+      " still off by the luck of the draw. Controls: the constant always answers the mean teacher,"
+      f" the shuffled one learned from other examples' targets{_sorted_control(results)}.\n"
   )
   shown = {f"{who}, single view": results["baseline"], "teacher": results["teacher"],
            "student": results["student"]}
@@ -110,11 +108,9 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
     console.print(quality_table(shown))
     console.print()
   if results["student"].get("best_step") == 0:
-    own = results["config"].get("student") in ("residual", "attention", "lora", "set")
-    start = f"is the {who} itself" if own else "answers uniformly"
     console.print(
-        f"Nothing was learned: the student is the untrained one, which {start}. No later step was"
-        " nearer the teacher on the held-out training examples.\n")
+        f"Nothing was learned: the student is the untrained one, which {_untrained(results)}. No"
+        " later step was nearer the teacher on the held-out training examples.\n")
   checks, notes = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
   checks.add_column(justify="right", min_width=6)
   checks.add_column()
@@ -189,6 +185,23 @@ def _parts(results: Mapping[str, Any]) -> dict[str, str]:
   """What the parts of real values are called -> the figure of their error."""
   names = (name for name in results["baseline"] if name.endswith("_rmse"))
   return {name.removesuffix("_rmse").replace("_", " "): name for name in names}
+
+
+def _sorted_control(results: Mapping[str, Any]) -> str:
+  """Words for the control of a student that reads sorted texts, where there is one."""
+  if "sorted" not in results["controls"]:
+    return ""
+  return (f", and the {results.get('who', 'LM')} itself was asked about the sorted texts that the"
+          " student reads, so that no order moves either, by construction")
+
+
+def _untrained(results: Mapping[str, Any]) -> str:
+  """What a student does before its first step."""
+  own, who = results["config"], results.get("who", "LM")
+  if own.get("student") not in ("residual", "attention", "lora", "set"):
+    return "gives every input the same answer"
+  is_sorted = own.get("student") == "set" or own.get("student_reads") == "sorted"
+  return f"is the {who} on sorted texts" if is_sorted else f"is the {who} itself"
 
 
 def _units(results: Mapping[str, Any]) -> str:

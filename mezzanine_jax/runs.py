@@ -229,6 +229,11 @@ def begin(
   if folder.held is not None:
     folder.held.enter_context(locks.only_one(path / LOCK, f"--out {str(path)!r}"))
   before = _read(path / CONFIG) if (path / CONFIG).is_file() else None
+  if before is None:
+    for left in path.glob("*.zarr"):
+      if store_lib.manifest(left)["fingerprint"] != record["rows"].get(left.name):
+        raise InputError(f"--out {str(path)!r} holds the rows of another run ({left.name}); give"
+                         " another folder")
   if before is not None:
     if (path / RESULTS).is_file():
       raise InputError(
@@ -323,11 +328,16 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
 def _is_left(path: pathlib.Path) -> bool:
   """Whether the file may be of a run whose `config.json` is not there, or not yet.
 
-  Rows tell by their own fingerprint whose they are. They come first where a host died whose mount
-  of a bucket sends files in an order of its own.
+  A store of rows can come first where a host died whose mount of a bucket sends files when it
+  likes. By its fingerprint `begin` sees whose it is.
   """
-  is_store = path.suffix == ".zarr" and (path / store_lib.MARKER).is_file()
-  return path.name in _LEFT or is_store
+  if path.name in _LEFT:
+    return True
+  try:
+    return path.name.removesuffix(".lock").endswith(".zarr") and (
+        path.suffix == ".lock" or store_lib.manifest(path) is not None)
+  except InputError:  # of others
+    return False
 
 
 def _is_runtime(config: Any, name: str) -> bool:

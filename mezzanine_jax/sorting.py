@@ -3,16 +3,15 @@
 A student that reads sorted texts cannot depend on their order: see `prompts.sort_evidence`.
 """
 
-import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from mezzanine_jax import experiment, language, scoring
-from mezzanine_jax import store as store_lib
-from mezzanine_jax.base import Params
+from mezzanine_jax import language
+from mezzanine_jax.base import Symmetry
 from mezzanine_jax.errors import InputError
+
+_CHECKED = 8  # examples of which every view is read
 
 
 def check(config: Any, who: str, instead: str) -> None:
@@ -46,33 +45,52 @@ def check_exact(prepared: language.Prepared, who: str, instead: str) -> None:
                      f" which this tokenizer does not give for all examples: use {instead}")
 
 
-def scores(
-    config: Any, asked: experiment.Asked, plan: language.Plan, batch_fn: Callable[..., Any],
-    params: Params, examples: np.ndarray, path: pathlib.Path, **facts: Any,
-) -> scoring.Scores:
-  """What a model says of some examples whose evidence is sorted, one row each; kept on disk.
+def rows(plan: language.Plan, test: np.ndarray) -> np.ndarray:
+  """int[n], rows that tell all: the canonical one of each example, and all views of a few.
 
   Args:
-    config: has the fields of `settings.RunFields` and `settings.SymmetryFields`.
-    asked: the data, the model and the symmetry.
     plan: the rows of the run.
-    batch_fn: `(params, elements, rows) -> Scores`.
-    params: the model's.
-    examples: int[n], which ones, without repeats.
-    path: the folder of the store; rows that it holds are not run again.
-    **facts: what else `batch_fn` depends on.
+    test: int[N'], the examples.
+  """
+  movable = np.asarray(plan.views.orbit_size)[test] > 1
+  views = plan.rows.row[test[movable][:_CHECKED]]
+  return np.unique(np.concatenate([plan.rows.canonical_row[test], views[views >= 0]]))
+
+
+def only(plan: language.Plan, rows: np.ndarray, symmetry: Symmetry, config: Any) -> language.Plan:
+  """These rows with their evidence sorted, for a model that leaves it at that.
+
+  Args:
+    plan: the rows of the run.
+    rows: int[n], in order.
+    symmetry: the family of their views.
+    config: has the fields of `settings.RunFields`.
+  """
+  return language.only_rows(
+      language.apart(plan, symmetry, None), rows, config.batch_tokens, config.max_shapes)
+
+
+def everywhere(
+    plan: language.Plan, rows: np.ndarray, log_probs: np.ndarray, test: np.ndarray,
+    others: np.ndarray,
+) -> tuple[np.ndarray, dict[str, Any]]:
+  """The answer to an example's sorted canonical row, on all of its rows; and whether that is so.
+
+  Args:
+    plan: the rows of the run.
+    rows: int[n], from `rows`.
+    log_probs: float32[n, C], what was answered to them, sorted.
+    test: int[N'], their examples.
+    others: float32[R, C], what stands on the rows of other examples.
 
   Returns:
-    `Scores` of arrays [n, ...], in the order of `examples`.
+    float32[R, C]; and `order_blind`, how far apart (TV) the answers to views of one example were.
   """
-  rows = plan.rows.canonical_row[examples]
-  part = language.only_rows(
-      language.apart(plan, asked.symmetry, None), rows, config.batch_tokens, config.max_shapes)
-  fingerprint = experiment.rows_fingerprint(config, asked, part, **facts)
-  ids = [e.id for e in asked.data.examples]
-  path.parent.mkdir(parents=True, exist_ok=True)
-  with experiment.row_bar("scoring sorted texts", len(rows)) as written:
-    store, _ = language.score(
-        part, batch_fn, params, path, fingerprint, ids=ids, progress=written)
-  place = np.searchsorted(np.sort(rows), rows)
-  return scoring.Scores(*(store_lib.read(store, name)[place] for name in scoring.Scores._fields))
+  example, canonical = plan.rows.example, plan.rows.canonical_row
+  answer = np.zeros((len(canonical), log_probs.shape[1]), np.float32)
+  answer[test] = log_probs[np.searchsorted(rows, canonical[test])]
+  views = rows != canonical[example[rows]]
+  apart = np.abs(np.exp(log_probs[views]) - np.exp(answer[example[rows[views]]])).sum(1) / 2
+  is_test = np.isin(example, test)[:, None]
+  return np.where(is_test, answer[example], others), {
+      "views": int(views.sum()), "max_tv": float(apart.max(initial=0.0))}

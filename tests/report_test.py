@@ -113,13 +113,17 @@ def test_the_picture_where_nothing_can_move(still, tmp_path, null):
   assert 0.005 < (image < 0.5).any(-1).mean() < 0.2  # axes and titles, on white
 
 
-@pytest.mark.parametrize(("student", "says"), [
-    ("residual", "which is the LM itself"), ("set", "which is the LM itself"),
-    ("mlp", "which answers uniformly"), ("cnn", "which answers uniformly"),
+@pytest.mark.parametrize(("student", "reads", "says"), [
+    ("residual", "view", "which is the LM itself"), ("set", "view", "the LM on sorted texts"),
+    ("residual", "sorted", "the LM on sorted texts"),
+    ("mlp", "view", "gives every input the same"),
+    ("mlp_values", "view", "gives every input the same"),
 ])
-def test_an_untrained_student_is_told_first(normal, tmp_path, capsys, monkeypatch, student, says):
+def test_an_untrained_student_is_told_first(normal, tmp_path, capsys, monkeypatch, student,
+                                             reads, says):
   results = _plain(normal[0], tmp_path)
-  results = results | {"config": results["config"] | {"student": student},
+  own = {"student": student, "student_reads": reads}
+  results = results | {"config": results["config"] | own,
                        "student": results["student"] | {"best_step": 0}}
   text = " ".join(_shown(results, capsys, monkeypatch).split())
   assert says in text and text.index(says) < text.index("95% interval")

@@ -74,16 +74,21 @@ def test_rows_without_a_configuration_are_gone_on_with(tmp_path):
   """As they may come into a bucket before it; the store itself refuses another run's."""
   index = {"row": np.zeros((2, 1), np.int32)}
   arrays = {"log_probs": ((2, 2), "float32")}
-  store_lib.open_store(tmp_path / "views.zarr", "rows", arrays, index)
+  store_lib.open_store(tmp_path / "views.zarr", ROWS["views.zarr"], arrays, index)
+  (tmp_path / "views.zarr.lock").touch()
+  with pytest.raises(InputError, match="holds the rows of another run"):
+    runs.begin(_look(tmp_path), "f", {"views.zarr": "others"})
+  assert not (tmp_path / "config.json").exists()
   runs.begin(_look(tmp_path), "f", ROWS)
   assert json.loads((tmp_path / "config.json").read_text())["fingerprint"] == "f"
-  with pytest.raises(InputError, match="holds the rows of another run"):
-    store_lib.open_store(tmp_path / "views.zarr", "others", arrays, index)
 
 
-@pytest.mark.parametrize("name", ["views.zarr", "thesis"])
+@pytest.mark.parametrize("name", ["views.zarr", "thesis", "era5.zarr"])
 def test_a_folder_of_other_folders_is_refused(tmp_path, name):
   (tmp_path / name).mkdir()
+  if name == "era5.zarr":  # of somebody else
+    (tmp_path / name / "zarr.json").write_text(
+        json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {"title": "ERA5"}}))
   with pytest.raises(InputError, match="holds other files; give an empty or a new folder"):
     _look(tmp_path)
 

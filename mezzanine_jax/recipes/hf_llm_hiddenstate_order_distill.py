@@ -58,6 +58,7 @@ from mezzanine_jax.settings import (
 )
 from mezzanine_jax.symmetries.still import still
 
+SORTED_TEXTS, SORTED_LM = "sorted.zarr", "sorted"
 SORTED = "student_reads 'sorted'", "view"  # who it is in errors, and what may be used instead
 NAME = "hf_llm_hiddenstate_order_distill"
 show_views = show_lib.show_views
@@ -90,8 +91,8 @@ class Config(RunFields, AdapterFields, ExtraFields, TrainingFields, SymmetryFiel
       "all", "what the student learns from: the canonical view, or all views",
       one_of=STUDENT_VIEWS)
   student_reads: str = option(
-      "view", "what a head is given at use: a text as it stands, or with its sentences sorted, so"
-      " that no order of them changes the answer", one_of=("view", "sorted"))
+      "view", "what a head is given at use: a text as it stands, or with the sentences that it is"
+      " split into sorted, so that no order of them changes the answer", one_of=("view", "sorted"))
   hidden: int = option(64, "width of the hidden layers", at_least=1)
   depth: int = option(1, "hidden layers; residual takes 0, too", at_least=0)
   heads: int = option(4, "attention: heads", at_least=1)
@@ -115,7 +116,7 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
     adapters.check(config, lm)
     if is_sorted:
       raise InputError("student_reads 'sorted' is for heads, got the student"
-                       f" {config.student!r}: use set, which sorts in any case")
+                       f" {config.student!r}: leave it out (the student set sorts by itself)")
   elif is_sorted:
     sorting.check(config, *SORTED)
     sorting.check_exact(asked.prepared, *SORTED)
@@ -128,12 +129,18 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   lm_batch_fn = batch_fn(config, lm, asked.symmetry)
   plan = experiment.plan_views(config, data, asked.prepared, lm.tokenizer, asked.symmetry)
   parts = experiment.split_training(config, data)
+  test = np.flatnonzero(data.is_test)
   fingerprint = runs.fingerprint(
       NAME, config, model=lm.digest, data=data.world.digests, rows=language.digest(plan))
   facts = {"choice_norm": config.choice_norm,
            "features": [layers, config.embed_mode, config.features_dtype]}
-  rows_fingerprint = experiment.rows_fingerprint(config, asked, plan, **facts)
-  folder = runs.begin(folder, fingerprint, {runs.STORE: rows_fingerprint})
+  plans = {runs.STORE: plan}
+  if is_sorted:
+    at_use = sorting.rows(plan, test)
+    plans[SORTED_TEXTS] = sorting.only(plan, at_use, asked.symmetry, config)
+  folder = runs.begin(folder, fingerprint, {
+      name: experiment.rows_fingerprint(config, asked, own, **facts)
+      for name, own in plans.items()})
   scored = experiment.score(folder, plan, lm_batch_fn, lm.params, [e.id for e in data.examples])
   data_block = experiment.data_block(asked, plan)
   all_views = config.student_views == "all"
@@ -154,22 +161,29 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
       "asking": asking.record(config, asked.asking),
       "config": dataclasses.asdict(config),
   }
-  test = np.flatnonzero(data.is_test)
   usual = np.flatnonzero(~(data.is_test | data.is_extra))  # as the test part is
   if config.student in adapters.NAMES:
     learned, history = _adapters(config, asked, plan, rows, parts, usual, folder, meta)
   else:
     sizes = {"width": lm.config.width, "layers": len(layers)}
-    at_use = None if not is_sorted else sorting.scores(
-        config, asked, plan, lm_batch_fn, lm.params, test,
-        folder.path / runs.STUDENT / adapters.ROWS, **facts)
+    read = rows
+    if is_sorted:
+      with experiment.row_bar("scoring sorted texts", len(at_use)) as written:
+        texts, _ = language.score(
+            plans[SORTED_TEXTS], lm_batch_fn, lm.params, *runs.rows_of(folder, SORTED_TEXTS),
+            ids=[e.id for e in data.examples], about=runs.about(folder), progress=written)
+      scored.cost["sorted_rows"] = len(at_use)
+      read = rows._replace(**{
+          name: store_lib.read(texts, name) for name in ("features", "log_probs")})
     asked = asked._replace(lm=None)
     del lm  # training needs the room that the weights take
-    learned, history = _head(config, sizes, rows, parts, usual, folder, meta, at_use)
-    if is_sorted:  # the one answer to an example's sorted text, on all of its rows
-      place = np.searchsorted(test, plan.rows.example)
-      known = data.is_test[plan.rows.example]
-      learned = {name: own[np.where(known, place, 0)] for name, own in learned.items()}
+    learned, history = _head(config, sizes, rows, read, parts, usual, folder, meta)
+    if is_sorted:
+      learned[SORTED_LM] = read.log_probs  # a control: what sorting does without the head
+      found = {name: sorting.everywhere(plan, at_use, own, test, rows.log_probs)
+               for name, own in learned.items()}
+      learned = {name: answers for name, (answers, _) in found.items()}
+      history["order_blind"] = found["student"][1]
 
   clusters = [data.clusters[n] for n in test]
   lm_test = evaluation.select(scored.beliefs, test)
@@ -201,20 +215,19 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
 
 
 def _head(
-    config: Config, sizes: dict[str, int], rows: data_lib.DistillData,
+    config: Config, sizes: dict[str, int], rows: data_lib.DistillData, read: data_lib.DistillData,
     parts: tuple[np.ndarray, np.ndarray], usual: np.ndarray, folder: runs.Folder,
-    meta: dict[str, Any], at_use: scoring.Scores | None,
+    meta: dict[str, Any],
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
   """A head on the hidden states and its controls: float32[R, C] of each; how it was chosen.
 
-  R counts the rows that it learns from, or those of `at_use` where it is given others at use.
+  It learns from `rows`, and R are those of `read`.
   """
   settings = arguments_of(heads.STUDENTS[config.student], dataclasses.asdict(config) | sizes)
   student = heads.make_student(config.student, num_choices=meta["num_choices"], **settings)
   trained = training.train_with_controls(student, rows, parts, config, folder, usual=usual)
   checkpoints.save_student(
       folder.path / runs.STUDENT, trained.result.params, meta | {"settings": settings})
-  read = rows if at_use is None else at_use
   inputs = {"features": jnp.asarray(read.features), "log_probs": jnp.asarray(read.log_probs)}
   return training.predict(trained, inputs), training.history_block(trained.result)
 

@@ -270,6 +270,13 @@ def test_a_head_that_reads_sorted_texts(finished, config, tmp_path):
                      *((r["controls"]["shuffled_targets"] for r in (results, plain)),)):
     assert own["gap"]["pairwise_tv"] == 0 < other["gap"]["pairwise_tv"]
     assert 0 < own["tv_to_teacher"] != other["tv_to_teacher"]
+  control = results["controls"]["sorted"]
+  assert control["gap"]["pairwise_tv"] == 0
+  assert 0 < control["fidelity"] != results["student"]["fidelity"]
+  assert results["student"]["order_blind"]["views"] > 10
+  assert results["student"]["order_blind"]["max_tv"] < 1e-5
+  assert results["cost"]["rows"] == plain["cost"]["rows"]
+  assert results["cost"]["sorted_rows"] >= results["data"]["test"]["examples"]
   kept = json.loads((tmp_path / "out/predictions.json").read_text())
   part = pathlib.Path(again.write_test_part(config, tmp_path / "new.jsonl"))
   rows = list(map(json.loads, part.read_text().splitlines()))
