@@ -345,6 +345,7 @@ def test_configuration_files(content, message, inside):
 
 @pytest.mark.parametrize(("argv", "message"), [
     (["run", "../secret"], "unknown recipe '../secret'"),
+    (["run", "configs/quickstart.py"], "give a configuration file as --config"),
     (["run", recipe.NAME, "--dataset", "../nowhere.jsonl"], "does not exist"),
     (["run", recipe.NAME, "--dataset", "bad.parquet"], "it is not a parquet file"),
     (["run", recipe.NAME, "--dataset", "bad.csv"], "bad.csv is malformed"),

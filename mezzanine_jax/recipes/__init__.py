@@ -42,6 +42,8 @@ def get_recipe(name: str) -> ModuleType:
   if isinstance(name, str) and name in RECIPES:
     return importlib.import_module(RECIPES[name])
   found = plugins.find(GROUP, name) if isinstance(name, str) else None
+  if found is None and str(name).endswith(".py"):
+    raise InputError(f"unknown recipe {shown(repr(name))}: give a configuration file as --config")
   if found is None:
     raise InputError(f"unknown recipe {shown(repr(name))}{did_you_mean(str(name), recipe_names())}")
   missing = [part for part in ("Config", "run") if not hasattr(found, part)]
