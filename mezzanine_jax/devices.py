@@ -45,7 +45,7 @@ def runner(
         1, lambda group: jax.device_put(inputs_of(group[0])),
         lambda inputs: compiled(params, *inputs),
         lambda group, out: [_rows(group[0], jax.device_get(out))])
-  ways = mesh_lib.ways(mesh)
+  ways = mesh_lib.data_size(mesh)
 
   def stacked(group: Sequence[Any]) -> tuple:
     inputs = [inputs_of(batch) for batch in group]

@@ -298,7 +298,7 @@ def rows_a_device(rows: int, mesh: Mesh | None, in_pairs: bool) -> int:
     >>> rows_a_device(10, mesh_lib.make_mesh("data=1"), False)
     10
   """
-  each = -(-rows // mesh_lib.ways(mesh))
+  each = -(-rows // mesh_lib.data_size(mesh))
   return each + each % 2 if in_pairs else each
 
 
@@ -306,7 +306,7 @@ def _filled(
     chosen: np.ndarray, each: int, mesh: Mesh | None, share: float
 ) -> tuple[np.ndarray, np.ndarray]:
   """The rows of all devices, those that fill up repeated ones of weight 0; float32[R] weights."""
-  count = each * mesh_lib.ways(mesh)
+  count = each * mesh_lib.data_size(mesh)
   weight = np.where(np.arange(count) < len(chosen), share, 0.0)
   return np.resize(chosen, count), weight.astype(np.float32)
 

@@ -206,7 +206,7 @@ def over_data(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, P(DATA))
 
 
-def ways(mesh: Mesh | None) -> int:
+def data_size(mesh: Mesh | None) -> int:
   """How many batches run side by side: the length of `data`, 1 without a mesh."""
   return 1 if mesh is None else mesh.shape[DATA]
 
@@ -215,7 +215,7 @@ def stack(parts: Sequence[Any], mesh: Mesh) -> Any:
   """The inputs of so many batches as `spread` takes them, on the devices.
 
   Args:
-    parts: one pytree of NumPy arrays a batch, all of one shape; as many as `ways`.
+    parts: one pytree of NumPy arrays a batch, all of one shape; as many as `data_size`.
     mesh: from `make_mesh`.
   """
   return jax.device_put(jax.tree.map(lambda *a: np.stack(a), *parts), over_data(mesh))

@@ -180,7 +180,7 @@ def score(task: Task, layout: Layout, batch_tokens: int) -> Scoring:
     if not programs[-1].fits:  # then nobody asks how fast it would be
       break
   return Scoring(layout, batch_tokens, programs[0], programs[-1],
-                 size * layout.mesh.shape[mesh_lib.DATA] * task.topology.hosts)
+                 size * mesh_lib.data_size(layout.mesh) * task.topology.hosts)
 
 
 def train_head(task: Task, layout: Layout, rows: int) -> Training | None:
@@ -270,7 +270,7 @@ def train_adapters(task: Task, layout: Layout) -> Training:
   each = finetune.rows_a_device(rows, mesh, in_pairs)
   inputs, size = _inputs(task, mesh, each * (task.longest + _extra(task)), task.longest,
                          is_set=layers is not None)
-  every = size * mesh_lib.ways(mesh)
+  every = size * mesh_lib.data_size(mesh)
   answers = (_struct(mesh, (every, task.num_choices), jnp.float32),
              _struct(mesh, (every,), jnp.float32))
   program = estimates.program(
@@ -286,7 +286,7 @@ def _inputs(
 
   Rows share nothing here, which is the most that a row can cost.
   """
-  ways, places = mesh.shape[mesh_lib.DATA], -(-length // 8) * 8
+  ways, places = mesh_lib.data_size(mesh), -(-length // 8) * 8
   extra = _extra(task)
   size = max(batch_tokens // (length + extra), 1)
   tokens, wide = max(batch_tokens, size * (places + extra)), places + extra
