@@ -198,7 +198,7 @@ def _balanced(
 
 def _empty_elements(sample: SampleFn, xs: X, num_examples: int, num_views: int) -> Element:
   """Arrays [N, K, ...] for the elements, without drawing one."""
-  x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs)
+  x = jax.eval_shape(lambda xs: jax.tree.map(lambda a: a[0], xs), xs)
   element = jax.eval_shape(sample, jax.eval_shape(lambda: jax.random.key(0)), x)
   return jax.tree.map(
       lambda a: np.empty((num_examples, num_views, *a.shape), a.dtype), element
