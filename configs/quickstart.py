@@ -4,9 +4,9 @@
     mezzanine run --config configs/quickstart.py --out out/quickstart
 
 601 rows, and some of sorted texts; 102 s from start to finish on two cores of an AMD EPYC, 88 s
-with compiled programs in the cache. Gap of the LM .030 ± .003; the student reads sorted sentences and
-does not move. Fidelity .62 ± .16: of 32 passages, which is luck to the better,
-the same student has .80 ± .05 of 500 (README).
+with compiled programs in the cache. Gap of the LM .030 ± .003; the student reads sorted sentences
+and does not move. Fidelity .62 ± .16: of 32 passages, which is luck to the better, the same student
+has .80 ± .05 of 500 (README).
 """
 
 import ml_collections
