@@ -208,7 +208,7 @@ def _score(
       "adapters": engine.digest(found.adapters), "alpha": config.lora_alpha,
       "norm": config.choice_norm})
   title = "scoring the control" if control else "scoring the student"
-  with experiment.row_bar(title, len(rows)) as written:
+  with progress.rows(title, len(rows)) as written:
     store, _ = language.score(
         part, batch_fn, merged, where / ROWS, fingerprint,
         ids=[e.id for e in asked.data.examples], progress=written)
@@ -247,4 +247,5 @@ def load(params: Params, meta: Mapping[str, Any], num_layers: int) -> predict.Lo
     return inputs["log_probs"]
 
   return predict.Loaded({}, apply, lambda model: lora.merge(model, params, made["alpha"]),
-                        set_layers=tuple(layers) if layers else None)
+                        set_layers=tuple(layers) if layers else None,
+                        is_sorted=meta["name"] == "set")

@@ -4,11 +4,10 @@ The functions take a recipe's configuration, which has the fields of `settings`,
 progress. Whatever is wrong with the input shows before anything is written.
 """
 
-import contextlib
 import dataclasses
 import inspect
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +15,7 @@ import jax
 import numpy as np
 
 from mezzanine_jax import asking as asking_lib
-from mezzanine_jax import designs, evaluation, hosts, noise, preemption, progress, runs
+from mezzanine_jax import designs, evaluation, hosts, noise, progress, runs
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Example, Params, Symmetry
@@ -354,7 +353,7 @@ def fill(
     from mezzanine_jax import language as kind
   started = time.monotonic()
   path, fingerprint = runs.rows_of(folder)
-  with row_bar("scoring views", len(plan.rows.example)) as written:
+  with progress.rows("scoring views", len(plan.rows.example)) as written:
     store, rows_run = kind.score(
         plan, batch_fn, params, path, fingerprint, ids=ids, about=runs.about(folder),
         progress=written, processes=hosts.here(),
@@ -367,27 +366,6 @@ def fill(
   with progress.bar("scoring some views again"):
     again = noise.rescore(plan, batch_fn, params, kind)
   return Filled(store, index, cost, again)
-
-
-@contextlib.contextmanager
-def row_bar(title: str, number: int) -> Iterator[Callable[[int], None]]:
-  """A progress bar of rows; a run that is told to end does so when the rows at hand are written.
-
-  Args:
-    title: of the bar.
-    number: of rows.
-
-  Returns:
-    What is called with the number of rows whenever some are written.
-  """
-  with preemption.deferred() as terminated, progress.bar(title, number) as advance:
-
-    def written(rows: int) -> None:
-      advance(rows)
-      if terminated():
-        raise preemption.Terminated
-
-    yield written
 
 
 def data_block(asked: Asked, plan: "language.Plan | arrays.Plan") -> dict[str, Any]:

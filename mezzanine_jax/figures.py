@@ -28,21 +28,38 @@ def diagnostics(results: Mapping[str, Any], lm: Beliefs, path: str | pathlib.Pat
     lm: the language model's beliefs on the test part.
     path: where the picture goes.
   """
-  from matplotlib.figure import Figure
-
-  figure = Figure(figsize=(11, 8.5), layout="constrained", dpi=120)
-  (ax_gap, ax_far), (ax_scatter, ax_views) = figure.subplots(2, 2)
-  models = report.model_blocks(results)
-  names = {model: report.model_name(results, model) for model in models}
-  gaps = [block["gap_movable"] for block in models.values()]
-  bars(ax_gap, names, gaps, "pairwise_tv", "Gap: pairwise TV between two views")
-  bars(ax_far, names, [*models.values()], "tv_to_teacher_movable",
-        "Distance of the one pass to the teacher (TV)")
-  ax_far.axhline(_floats([models["baseline"]], "tv_to_teacher_movable")[0],
+  figure, (ax_far, ax_scatter, ax_views) = four_panels(
+      results, ("pairwise_tv", "Gap: pairwise TV between two views"),
+      ("tv_to_teacher_movable", "Distance of the one pass to the teacher (TV)"))
+  ax_far.axhline(_floats([results["baseline"]], "tv_to_teacher_movable")[0],
                  color=COLOURS["baseline"], linewidth=1, linestyle="--")
   scatter(ax_scatter, results, lm)
   against_views(ax_views, results["gap_by_views"])
   save(figure, results, path)
+
+
+def four_panels(
+    results: Mapping[str, Any], gap: tuple[str, str], distance: tuple[str, str]
+) -> tuple[Any, tuple[Any, Any, Any]]:
+  """A picture that begins with every model's gap and distance to the teacher, side by side.
+
+  Args:
+    results: what `results.json` will hold.
+    gap: the name of the first figure in the models' `gap_movable`, and a title.
+    distance: that of the second in their blocks, and a title.
+
+  Returns:
+    The picture, and the axes of the distances and of the two panels below, which are empty.
+  """
+  from matplotlib.figure import Figure
+
+  figure = Figure(figsize=(11, 8.5), layout="constrained", dpi=120)
+  (ax_gap, ax_far), (ax_left, ax_right) = figure.subplots(2, 2)
+  blocks = report.model_blocks(results)
+  names = {model: report.model_name(results, model) for model in blocks}
+  bars(ax_gap, names, [block["gap_movable"] for block in blocks.values()], *gap)
+  bars(ax_far, names, [*blocks.values()], *distance)
+  return figure, (ax_far, ax_left, ax_right)
 
 
 def save(figure: Any, results: Mapping[str, Any], path: str | pathlib.Path) -> None:

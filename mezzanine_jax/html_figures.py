@@ -121,8 +121,8 @@ def _gaps(runs: Sequence[Run]) -> Picture | str:
 
   def draw(ax: Any) -> None:
     for y, (run, model, gap) in enumerate(rows):
-      ax.errorbar([gap.value], [y], xerr=Z95 * (gap.stderr or 0), fmt=_MARKERS.get(model, "v"),
-                  capsize=3, markersize=7, color=_RUNS[_at(runs, run)])
+      ax.errorbar([gap.value], [y], xerr=Z95 * (gap.stderr or 0), fmt=_MARKERS[model], capsize=3,
+                  markersize=7, color=_RUNS[_at(runs, run)])
     names = [_named(runs, r, _plain(finished.model_name(r.results, m))) for r, m, _ in rows]
     ax.set_yticks(range(len(rows)), names)
     ax.set_ylim(len(rows) - 0.5, -0.5)

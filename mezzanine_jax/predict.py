@@ -68,7 +68,7 @@ class Loaded(NamedTuple):
     adapt: `(model's params) -> params` that the student's pass is made with; None where the
       student leaves the model as it is, so that one pass serves both.
     set_layers: those of the student's pass that read the evidence as a set, see `language.apart`.
-    is_sorted: whether a student that leaves the model as it is reads the evidence sorted.
+    is_sorted: whether the student's pass is over the evidence sorted.
   """
 
   params: Params
@@ -284,12 +284,9 @@ def one_pass(
       prepared, model.tokenizer, batch_tokens=config.batch_tokens, max_shapes=config.max_shapes)
   ids = [e.id for e in examples]
   params = {**model.params, **more}
+  own_plan = language.apart(plan, still(), loaded.set_layers) if loaded.is_sorted else plan
   if loaded.adapt is None:
-    if loaded.is_sorted:
-      plan = language.apart(plan, still(), None)
-    return answer_rows(plan, params, batch_fn, loaded, ids)
-  own_plan = plan if loaded.set_layers is None else language.apart(
-      plan, still(), loaded.set_layers)
+    return answer_rows(own_plan, params, batch_fn, loaded, ids)
   found = answer_rows(own_plan, loaded.adapt(params), batch_fn, loaded, ids)
   # The model's own pass is another one.
   own = answer_rows(plan, params, batch_fn, loaded, ids, "asking the model itself")

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from mezzanine_jax import preemption
+
 _SECONDS_A_LINE = 30.0  # of a log
 # A rate is that of so many seconds: whole batches of a large model take their time.
 _SECONDS_OF_A_RATE = 300.0
@@ -113,3 +115,28 @@ def _clock(seconds: float) -> str:
 def _print(console: Any, line: str) -> None:
   """A line as it is."""
   console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def rows(title: str, number: int) -> Iterator[Callable[[int], None]]:
+  """A bar of rows that are written; a run that is told to end does so behind those at hand.
+
+  Args:
+    title: what is being done.
+    number: of rows.
+
+  Returns:
+    What is called with the number of rows whenever some are written.
+
+  Example:
+    >>> with rows("scoring", 3) as written:
+    ...   written(3)
+  """
+  with preemption.deferred() as terminated, bar(title, number) as advance:
+
+    def written(count: int) -> None:
+      advance(count)
+      if terminated():
+        raise preemption.Terminated
+
+    yield written

@@ -234,7 +234,7 @@ def begin(
       if store_lib.manifest(left)["fingerprint"] != record["rows"].get(left.name):
         raise InputError(f"--out {str(path)!r} holds the rows of another run ({left.name}); give"
                          " another folder")
-  if before is not None:
+  else:
     if (path / RESULTS).is_file():
       raise InputError(
           f"--out {str(path)!r} was finished by another process meanwhile; the same command shows"

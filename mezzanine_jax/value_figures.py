@@ -28,17 +28,9 @@ def diagnostics(
     labels: float32[N, D], what is exact.
     path: where the picture goes.
   """
-  from matplotlib.figure import Figure
-
-  figure = Figure(figsize=(11, 8.5), layout="constrained", dpi=120)
-  (ax_gap, ax_far), (ax_error, ax_scatter) = figure.subplots(2, 2)
-  blocks = report.model_blocks(results)
-  names = {model: report.model_name(results, model) for model in blocks}
-  moved = [block["gap_movable"] for block in blocks.values()]
-  figures.bars(ax_gap, names, moved, "pairwise_square",
-              "Gap: squared distance of two views, share of variance")
-  figures.bars(ax_far, names, [*blocks.values()], "square_to_teacher_movable",
-              "Squared distance of the one pass to the teacher")
+  figure, (_, ax_error, ax_scatter) = figures.four_panels(
+      results, ("pairwise_square", "Gap: squared distance of two views, share of variance"),
+      ("square_to_teacher_movable", "Squared distance of the one pass to the teacher"))
   _errors(ax_error, results)
   _scatter(ax_scatter, results, models, labels)
   figures.save(figure, results, path)

@@ -27,8 +27,6 @@ ARGUMENTS = {
     "batch_tokens": 512,
 }
 CLOCK = {"rows_run", "seconds", "views_per_second", "total_seconds", "peak_rss_mb"}
-
-
 BUCKET = ("rclone", "gcp-storage-emulator", "umount")  # programs
 
 

@@ -168,7 +168,7 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
     sizes = {"width": lm.config.width, "layers": len(layers)}
     read = rows
     if is_sorted:
-      with experiment.row_bar("scoring sorted texts", len(at_use)) as written:
+      with progress.rows("scoring sorted texts", len(at_use)) as written:
         texts, _ = language.score(
             plans[SORTED_TEXTS], lm_batch_fn, lm.params, *runs.rows_of(folder, SORTED_TEXTS),
             ids=[e.id for e in data.examples], about=runs.about(folder), progress=written)
@@ -272,10 +272,9 @@ def predictor(saved: predict.Saved) -> Callable[[Sequence[Example]], predict.Ans
 
   def answer(examples: Sequence[Example]) -> predict.Answers:
     prepared = predict.prepare(saved, lm, examples)
-    if loaded.set_layers is not None:
-      sorting.check_exact(prepared, *adapters.SET)
     if loaded.is_sorted:
-      sorting.check_exact(prepared, *SORTED)
+      sorting.check_exact(
+          prepared, *(adapters.SET if saved.meta["name"] in adapters.NAMES else SORTED))
     if config.embed_mode == "segments":  # the features of a run have a place for each of its own
       layers = layers_of(config.embed_layer, lm.config.num_layers)
       places = saved.meta["feature_size"] // (lm.config.width * len(layers))
