@@ -10,7 +10,8 @@ that is nearest the teacher on the validation part of the training passages is t
 every seed. The test part is read once, for the table: fidelity and the gap over the examples that
 can move, with 95% intervals clustered by passage, of the mean over the seeds. `--curve` does the
 same with fewer training passages, `--budget` with few views of many passages and many views of few;
-`--adapters` trains adapters in the model, once.
+`--adapters` trains adapters in the model, once. A run with `--student_reads set` has students of
+the text as a set, too.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from mezzanine_jax import (
     language,
     runs,
     scoring,
+    sets,
     students,
 )
 from mezzanine_jax import store as store_lib
@@ -56,6 +58,8 @@ class Table(NamedTuple):
   beliefs: evaluation.Beliefs
   test: np.ndarray
   clusters: np.ndarray
+  set_rows: np.ndarray | None = None  # those that the run read as sets, and what it found there
+  set_data: distill_data.DistillData | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -66,6 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
   rows = [row(table, baseline, "the model, one pass", [table.beliefs], 0.0)]
   show_head()
   show(rows[0])
+  if table.set_data is not None:
+    rows.append(row(table, baseline, "the model, as a set", [
+        _beliefs(table, table.set_data.log_probs, True)], 0.0))
+    show(rows[-1])
   known = {own.name.strip(): own for own in contenders(table)}
   for own in chosen(known, args.heads):
     for count in args.curve or [len(table.parts[0])]:
@@ -139,8 +147,24 @@ def read(path: pathlib.Path, longest: int | None) -> Table:
   asked = asked._replace(data=asked.data._replace(is_test=asked.data.is_test & kept))
   test = np.flatnonzero(asked.data.is_test)
   parts = tuple(part[kept[part]] for part in parts)
-  return Table(config, asked, plan, parts, data,
-               evaluation.select(beliefs, test), test, np.asarray(asked.data.clusters)[test])
+  table = Table(config, asked, plan, parts, data,
+                evaluation.select(beliefs, test), test, np.asarray(asked.data.clusters)[test])
+  return _with_sets(table, folder) if config.student_reads == "set" else table
+
+
+def _with_sets(table: Table, folder: runs.Folder) -> Table:
+  """The same with what the run found where it read its examples as sets."""
+  plan = table.plan
+  store = store_lib.reopen(runs.rows_of(folder, recipe.SET_ROWS)[0])
+  if not store_lib.done_rows(store).all():
+    raise SystemExit(f"{folder.path} has not read all of its sets: let it go on")
+  every = np.arange(len(plan.rows.canonical_row))
+  rows = sets.rows(plan, every, np.flatnonzero(table.asked.data.is_test))
+  data = table.data._replace(
+      features=store_lib.read(store, "features"), log_probs=store_lib.read(store, "log_probs"),
+      row=np.searchsorted(rows, plan.rows.canonical_row)[:, None],
+      log_weights=np.zeros((len(every), 1), np.float32))
+  return table._replace(set_rows=rows, set_data=data)
 
 
 class Contender(NamedTuple):
@@ -150,6 +174,7 @@ class Contender(NamedTuple):
   student: students.Student
   columns: np.ndarray
   terms: dict[str, float] = {}
+  as_set: bool = False  # whether it reads sets
 
 
 def contenders(table: Table) -> list[Contender]:
@@ -175,6 +200,9 @@ def contenders(table: Table) -> list[Contender]:
   if table.config.embed_mode == "segments":
     found.append(Contender(
         "attention", heads.attention(choices, lm.width, layers), of_layer.reshape(-1)))
+  if table.set_data is not None:
+    found += [own._replace(name=f"set: {own.name.strip()}", as_set=True) for own in found
+              if "consistency_weight" not in own.terms]
   return found
 
 
@@ -199,11 +227,13 @@ def contend(
   """
   started = time.monotonic()
   student = own.student
-  whole = len(own.columns) == table.data.features.shape[1]
-  features = table.data.features if whole else table.data.features[:, own.columns]
+  data = table.set_data if own.as_set else table.data
+  features = data.features
+  if len(own.columns) < features.shape[1]:
+    features = features[:, own.columns]
   if not len(own.columns):
     features = np.zeros((len(features), 1), np.float32)
-  data = table.data._replace(features=features)
+  data = data._replace(features=features)
   if views is not None:
     data = _first_views(data, views)
   learned = distill_data.select(data, table.parts[0][:count])
@@ -219,7 +249,7 @@ def contend(
   best = min(first, key=lambda s: min(p.valid_kl for p in first[s].history))
   fitted = [first[best], *(fit(best, seed) for seed in range(1, args.seeds))]
   inputs = {"features": jnp.asarray(features), "log_probs": jnp.asarray(data.log_probs)}
-  beliefs = [_beliefs(table, students.predict_rows(student.apply, f.params, inputs))
+  beliefs = [_beliefs(table, students.predict_rows(student.apply, f.params, inputs), own.as_set)
              for f in fitted]
   name = own.name if views is None else f"  {views} views a passage"
   return row(table, baseline, name, beliefs, time.monotonic() - started) | {
@@ -246,7 +276,7 @@ def adapt(
       parts, folder)
   return row(table, baseline, f"{name}, {own.lora_steps} steps", [
       _beliefs(table, learned.log_probs)], time.monotonic() - started) | learned.block | {
-          "passages": len(parts[0]), **adapters.settings(own, table.asked.lm.config.num_layers)}
+          "passages": len(parts[0]), **adapters.settings(own)}
 
 
 def _first_views(data: distill_data.DistillData, views: int) -> distill_data.DistillData:
@@ -300,9 +330,12 @@ def show(own: dict[str, Any]) -> None:
         f" {own['accuracy_difference']:+.3f} [{below:+.2f},{above:+.2f}]", flush=True)
 
 
-def _beliefs(table: Table, log_probs: Any) -> evaluation.Beliefs:
-  """A student's answers on the views of the test part."""
+def _beliefs(table: Table, log_probs: Any, as_set: bool = False) -> evaluation.Beliefs:
+  """A student's answers on the views of the test part; or, of sets, on these."""
   plan = table.plan
+  if as_set:
+    log_probs, _ = sets.everywhere(
+        plan, table.set_rows, np.asarray(log_probs), table.test, table.data.log_probs)
   found = evaluation.gather(log_probs, plan.rows.canonical_row, plan.rows.row,
                             plan.views.log_weights, plan.views.orbit_size)
   return evaluation.select(found, table.test)

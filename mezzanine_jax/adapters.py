@@ -1,9 +1,8 @@
 """Students that are the language model itself with low-rank adapters: learned, scored, kept.
 
 `lora` reads a view as it stands. `set` reads the evidence as a set, so that its answer cannot
-depend on the order: it sorts the sentences first (see `prompts.sort_evidence`). In the layers of
-`set_layers`, none by default, they do not see each other either and all have the middle positions
-(see `prompts.apart`). Adapters learn what is missing; with `lora_steps` 0 it is the model's own
+depend on the order: attention is averaged over orders of the sorted sentences (see
+`language.as_set`). Adapters learn what is missing; with `lora_steps` 0 it is the model's own
 reading of the set.
 """
 
@@ -26,14 +25,13 @@ from mezzanine_jax import (
     preemption,
     progress,
     runs,
-    sorting,
+    sets,
     students,
     training,
 )
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Params
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.models.load import LanguageModel
 
 NAMES = {
     "lora": "The language model with low-rank adapters, which reads a view as it stands.",
@@ -56,59 +54,33 @@ class Learned(NamedTuple):
   block: dict[str, Any]
 
 
-def settings(config: Any, num_layers: int) -> dict[str, Any]:
+def settings(config: Any) -> dict[str, Any]:
   """What makes the model with adapters again, beside the adapters: for the student's meta.
 
   Args:
-    config: has the fields of `settings.AdapterFields`.
-    num_layers: of the model.
+    config: has the fields of `settings.AdapterFields`, and `student`.
   """
-  layers = set_layers(config, num_layers)
   return {"rank": config.lora_rank, "alpha": config.lora_alpha,
           "targets": sorted({name.strip() for name in config.lora_targets.split(",")}),
-          "set_layers": layers and list(layers)}
+          "set_orders": config.set_orders if config.student == "set" else None}
 
 
-def set_layers(config: Any, num_layers: int) -> tuple[int, int] | None:
-  """The blocks in which the student `set` reads the evidence as a set: (first, behind the last).
-
-  Args:
-    config: has `student` and `set_layers`.
-    num_layers: of the model.
-
-  Returns:
-    None for other students.
-
-  Raises:
-    InputError: for layers that the model does not have.
-  """
-  if config.student != "set":
-    return None
-  if config.set_layers == "middle":
-    return num_layers // 3, max(num_layers * 2 // 3, 1)
-  first, _, last = config.set_layers.partition(":")
-  if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) <= num_layers):
-    raise InputError("set_layers must be middle, or two layers such as 10:20, from the first up to"
-                     f" but not with the last, within 0:{num_layers}, got {config.set_layers!r}")
-  return int(first), int(last)
-
-
-def check(config: Any, lm: LanguageModel) -> None:
+def check(config: Any, asked: experiment.Asked) -> None:
   """Whether the model can have such adapters, and what is asked be read as a set.
 
   Raises:
     InputError: if not.
   """
   if config.student == "set":
-    sorting.check(config, *SET)
+    sets.check(config, asked.prepared, *SET)
   if config.hard_label_weight:
     raise InputError("adapters learn from the teacher alone, got hard_label_weight"
                      f" {config.hard_label_weight}: leave it at 0, or choose a head")
   objectives.check_pairs(
       config.consistency_weight, config.student_views == "all" and config.k_train > 1)
-  made = settings(config, lm.config.num_layers)
+  made = settings(config)
   jax.eval_shape(lambda params: lora.init_adapters(
-      params, jax.random.key(0), rank=made["rank"], targets=made["targets"]), lm.params)
+      params, jax.random.key(0), rank=made["rank"], targets=made["targets"]), asked.lm.params)
 
 
 def learn(
@@ -137,9 +109,7 @@ def learn(
     InputError: a setting out of range, no training example that can move, or a loss that is not
       finite.
   """
-  lm, made = asked.lm, settings(config, asked.lm.config.num_layers)
-  if config.student == "set":
-    sorting.check_exact(asked.prepared, *SET)
+  lm, made = asked.lm, settings(config)
   movable = np.asarray(plan.views.orbit_size) > 1
   train, valid = (part[movable[part]] for part in parts)
   if not len(train) or not len(valid):
@@ -156,16 +126,16 @@ def learn(
     teacher_log_probs = teacher_log_probs.copy()
     teacher_log_probs[train] = teacher_log_probs[train[order]]
   is_set = config.student == "set"
-  layers, views = set_layers(config, lm.config.num_layers), config.student_views
+  views = config.student_views
   read = learned_from = plan
   if is_set:
-    read = language.apart(plan, asked.symmetry, layers)
-    learned_from = read if views == "canonical" else language.apart(
-        plan, asked.symmetry, layers, is_sorted=False)
+    read = language.as_set(plan, asked.symmetry, config.set_orders)
+    learned_from = read if views == "canonical" else language.as_set(
+        plan, asked.symmetry, config.set_orders, is_sorted=False)
   start = lora.init_adapters(lm.params, keys[0], rank=made["rank"], targets=made["targets"])
-  score_fn = experiment.lm_answers(config, lm, asked.symmetry, set_layers=layers)
+  score_fn = experiment.lm_answers(config, lm, asked.symmetry)
   batch_fn = experiment.lm_answers(
-      config, lm, asked.symmetry, dtype=config.lora_dtype, remat=True, set_layers=layers)
+      config, lm, asked.symmetry, dtype=config.lora_dtype, remat=True)
   looked_at = finetune.targets(plan, teacher_log_probs, valid[: config.lora_valid], "canonical")
   with preemption.deferred() as terminated, progress.bar(title, config.lora_steps) as advance:
     found = finetune.finetune(
@@ -185,9 +155,9 @@ def learn(
   block["model_valid_kl"] = float(looked_at.weight @ np.asarray(
       divergences.kl(looked_at.teacher_log_probs, log_probs[looked_at.row]), np.float64))
   if is_set:  # one view stands for all; of some examples all are scored, to see that it does
-    rows = sorting.rows(plan, test)
+    rows = sets.rows(plan, test, test)
     every = _score(config, asked, read, log_probs, found, where, control, rows)
-    answers, block["order_blind"] = sorting.everywhere(plan, rows, every[rows], test, log_probs)
+    answers, block["order_blind"] = sets.everywhere(plan, rows, every[rows], test, log_probs)
     return Learned(found, answers, block)
   rows = np.concatenate([plan.rows.canonical_row[test], plan.rows.row[test].reshape(-1)])
   return Learned(found, _score(config, asked, read, log_probs, found, where, control, rows), block)
@@ -200,8 +170,7 @@ def _score(
   """`log_probs` with some rows by the model with adapters; kept, so that a stop loses none."""
   rows = np.unique(rows[rows >= 0])
   part = language.only_rows(plan, rows, config.batch_tokens, config.max_shapes)
-  batch_fn = experiment.lm_answers(
-      config, asked.lm, asked.symmetry, set_layers=plan.set_layers)
+  batch_fn = experiment.lm_answers(config, asked.lm, asked.symmetry)
   merged = jax.jit(lora.merge)(asked.lm.params, found.adapters, config.lora_alpha)
   fingerprint = store_lib.fingerprint({
       "scorer": language.SCORER_VERSION, "model": asked.lm.digest, "rows": language.digest(part),
@@ -217,13 +186,12 @@ def _score(
   return log_probs
 
 
-def load(params: Params, meta: Mapping[str, Any], num_layers: int) -> predict.Loaded:
+def load(params: Params, meta: Mapping[str, Any]) -> predict.Loaded:
   """The student of a run, for `predict`.
 
   Args:
     params: the adapters.
     meta: what stands beside them.
-    num_layers: of the language model.
 
   Raises:
     InputError: if the two do not fit.
@@ -231,13 +199,12 @@ def load(params: Params, meta: Mapping[str, Any], num_layers: int) -> predict.Lo
   made = meta["settings"]
   good = isinstance(made, dict) and isinstance(made.get("alpha"), float)
   good = good and isinstance(params, dict) and made.get("targets") == sorted(params)
-  layers = made.get("set_layers") if good else None
-  if good and meta["name"] == "set" and "set_layers" not in made:
+  orders = made.get("set_orders") if good else None
+  if good and meta["name"] == "set" and "set_orders" not in made:
     raise InputError("the student 'set' was kept by an earlier version, which read sets in another"
                      " way: train it again")
-  good = good and (layers is None if meta["name"] != "set" else (
-      isinstance(layers, list) and list(map(type, layers)) == [int, int]
-      and 0 <= layers[0] <= layers[1] <= num_layers))
+  good = good and (
+      orders is None if meta["name"] != "set" else type(orders) is int and orders >= 1)
   if not good or any(own["a"].shape[-1] != made.get("rank") for own in params.values()):
     raise InputError("the student's adapters are not what its student.json says: the folder is"
                      " damaged; train it again")
@@ -247,5 +214,4 @@ def load(params: Params, meta: Mapping[str, Any], num_layers: int) -> predict.Lo
     return inputs["log_probs"]
 
   return predict.Loaded({}, apply, lambda model: lora.merge(model, params, made["alpha"]),
-                        set_layers=tuple(layers) if layers else None,
-                        is_sorted=meta["name"] == "set")
+                        set_orders=orders)

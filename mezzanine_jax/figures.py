@@ -12,7 +12,7 @@ from mezzanine_jax.evaluation import Beliefs, teacher
 
 COLOURS = {
     "baseline": "#4c78a8", "student": "#e45756", "constant": "#9d9d9d",
-    "shuffled_targets": "#c9b37c", "sorted": "#72b7b2",
+    "shuffled_targets": "#c9b37c", "set": "#72b7b2",
 }
 
 

@@ -249,7 +249,7 @@ def facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
       ("recipe", results["recipe"]),
       ("model", report.model(config)),
       ("student", config.get("student") if results.get("student") else None),
-      ("at use it reads", "sorted texts" if config.get("student_reads") == "sorted" else None),
+      ("it reads", "sets" if (results.get("student") or {}).get("reads") == "set" else None),
       ("data", config.get("dataset") or config.get("world")),
       ("symmetry", config.get("symmetry")),
       ("answers", " | ".join(c.strip() for c in data.get("choices", []))),

@@ -55,8 +55,8 @@ class Plan(NamedTuple):
     lengths: int[R], tokens of each row.
     shared: int[R], how many first tokens a row has in common with the row before it.
     batches: see `engine.plan_batches`.
-    set_layers: the layers that read the rows as sets, see `apart`; None for rows that are read as
-      they stand.
+    orders: those that attention is averaged over, see `as_set`; 1 for rows that are read as they
+      stand.
     is_sorted: whether their evidence is sorted first.
   """
 
@@ -68,7 +68,7 @@ class Plan(NamedTuple):
   lengths: np.ndarray
   shared: np.ndarray
   batches: list[engine.Batch]
-  set_layers: tuple[int, int] | None = None
+  orders: int = 1
   is_sorted: bool = False
 
 
@@ -219,27 +219,24 @@ def with_segments(prepared: Prepared, count: int) -> Prepared:
       tokenized=[first._replace(prompt=first.prompt._replace(**padded)), *others])
 
 
-def apart(
-    plan: Plan, symmetry: Symmetry, layers: tuple[int, int] | None, is_sorted: bool = True
-) -> Plan:
-  """The same rows, of which each is read as a set of its evidence, see `prompts.apart`.
+def as_set(plan: Plan, symmetry: Symmetry, orders: int, is_sorted: bool = True) -> Plan:
+  """The same rows, of which each is read as a set of its evidence.
 
-  With sorted evidence, see `prompts.sort_evidence`, views of one example say the same, whatever
-  their order and whichever layers read them as a set. Rows share no tokens then, so that they have
-  to be batched anew by `only_rows`, unless none were shared before.
+  Attention is averaged over some orders of the evidence, see `prompts.set_places`. With evidence
+  that is sorted first, see `prompts.sort_evidence`, views of one example say the same, whatever
+  their order. Rows share no tokens then, so that they have to be batched anew by `only_rows`,
+  unless none were shared before.
 
   Args:
     plan: the rows.
     symmetry: the family of their views.
-    layers: those of the model that read them as sets, see `Transformer.set_layers`; the function
-      that scores the rows has to be made with them. None for rows that are only sorted.
+    orders: how many; 1 for rows that are only sorted.
     is_sorted: whether the evidence is sorted first.
   """
   batches = [] if plan.shared.any() else plan.batches
   return plan._replace(
-      texts_of=view_rows.texts_of(symmetry, plan.xs, plan.rows, plan.source, layers is not None,
-                                 is_sorted),
-      shared=np.zeros_like(plan.shared), batches=batches, set_layers=layers, is_sorted=is_sorted)
+      texts_of=view_rows.texts_of(symmetry, plan.xs, plan.rows, plan.source, orders, is_sorted),
+      shared=np.zeros_like(plan.shared), batches=batches, orders=orders, is_sorted=is_sorted)
 
 
 def only_rows(plan: Plan, which: np.ndarray, batch_tokens: int, max_shapes: int) -> Plan:
@@ -367,8 +364,8 @@ def digest(plan: Plan) -> str:
   """SHA-256 over the tokens, the views and the order of the rows: what each row stands for."""
   rows = (plan.source, plan.rows.elements, plan.rows.canonical_row, plan.rows.row)
   own = engine.digest((plan.xs, rows, plan.views.log_weights, plan.views.orbit_size))
-  as_is = plan.set_layers is None and not plan.is_sorted
-  return own if as_is else f"{own} apart {plan.set_layers} {plan.is_sorted}"
+  as_is = plan.orders == 1 and not plan.is_sorted
+  return own if as_is else f"{own} as a set {plan.orders} {plan.is_sorted}"
 
 
 def cost(plan: Plan) -> dict[str, int]:

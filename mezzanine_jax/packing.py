@@ -50,8 +50,8 @@ class Texts(NamedTuple):
     choice_lengths: int32[R, C].
     choice_chars: int32[R, C].
     ends: int32[R, S], as in `PackedRows`, or None.
-    units: int32[R, P'], as in `Stream`; None where every row is read as it stands.
-    set_positions: int32[R, P'], of each token of such rows.
+    orders: int32[R, K, P'], the places of a row's tokens in K orders, see `Stream`; None where
+      every row is read as it stands.
   """
 
   tokens: np.ndarray
@@ -60,8 +60,7 @@ class Texts(NamedTuple):
   choice_lengths: np.ndarray
   choice_chars: np.ndarray
   ends: np.ndarray | None = None
-  units: np.ndarray | None = None
-  set_positions: np.ndarray | None = None
+  orders: np.ndarray | None = None
 
 
 def pack_rows(
@@ -92,10 +91,10 @@ def pack_rows(
   wide = length + num_choices * extra
   tokens, positions, home = (np.zeros(num_tokens, np.int32) for _ in range(3))
   rows = np.zeros((num_rows, wide), np.int32)
-  segments = np.zeros((num_rows, wide), np.int32) if extra else None
-  units = set_positions = None
-  if texts.units is not None:
-    units, set_positions = np.zeros((num_rows, wide), np.int32), np.zeros(num_tokens, np.int32)
+  orders = None if texts.orders is None else (
+      np.zeros((texts.orders.shape[1], num_tokens), np.int32))
+  in_order = not extra and orders is None
+  segments = None if in_order else np.zeros((num_rows, wide), np.int32)
   continuation = length + np.arange(num_choices * extra)
   ahead, which = np.tile(np.arange(extra), num_choices), np.repeat(np.arange(num_choices), extra)
   used = 0
@@ -108,22 +107,23 @@ def pack_rows(
     tokens[new] = texts.tokens[r, own:size]
     positions[new] = np.arange(own, size)
     home[new] = r * wide + positions[new]
-    if units is not None:
-      set_positions[new] = texts.set_positions[r, own:size]
-      units[r, :size] = texts.units[r, :size]
+    if not in_order:
+      segments[r, :size] = 1
+    if orders is not None:
+      orders[:, new] = texts.orders[r, :, own:size]
     if extra:
       new = slice(used, used + len(continuation))
       used = new.stop
       rows[r, length:] = np.arange(new.start, new.stop)
       tokens[new] = texts.choices[r, :, :extra].reshape(-1)
       positions[new] = size + ahead
-      if units is not None:
-        set_positions[new] = positions[new]
+      if orders is not None:
+        orders[:, new] = positions[new]
       home[new] = r * wide + continuation
       inside = ahead < texts.choice_lengths[r][which] - 1
-      segments[r, :size], segments[r, length:] = 1, np.where(inside, which + 2, 0)
+      segments[r, length:] = np.where(inside, which + 2, 0)
   filled = np.arange(num_rows) * (np.arange(num_rows) < count)
   rows = rows[filled]
-  segments, units = jax.tree.map(lambda a: a[filled], (segments, units))
-  stream = Stream(tokens, positions, rows, home, segments, units, set_positions)
+  segments = None if in_order else segments[filled]
+  stream = Stream(tokens, positions, rows, home, segments, orders)
   return PackedRows(stream, *jax.tree.map(lambda a: np.asarray(a)[filled], texts[1:6]))

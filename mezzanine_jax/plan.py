@@ -11,20 +11,21 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from mezzanine_jax import adapters as adapters_lib
 from mezzanine_jax import efficiency, estimates, experiment, progress
 from mezzanine_jax import mesh as mesh_lib
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.load import load_config
 from mezzanine_jax.plan_programs import (
-    Layout,
-    Model,
-    Scoring,
-    Task,
-    Training,
-    layout_of,
-    score,
-    train_adapters,
-    train_head,
+  Layout,
+  Model,
+  Scoring,
+  Task,
+  Training,
+  layout_of,
+  score,
+  train_adapters,
+  train_head,
 )
 from mezzanine_jax.symmetries import make_symmetry
 from mezzanine_jax.topologies import Topology
@@ -109,8 +110,9 @@ def plan(
       make_symmetry(config.symmetry, **vars(config)), len(choices), choice_tokens,
       min(row_tokens, longest), longest)
   rows = config.n_test * (config.k_test + 1)
-  if getattr(config, "student_reads", "view") == "sorted":
-    rows += config.n_test
+  reads = getattr(config, "student_reads", "view")
+  if reads != "view" and config.student not in adapters_lib.NAMES:
+    rows += config.n_test + config.n_train * (config.extra_questions + 1)
   if hasattr(config, "k_train"):
     rows += config.n_train * (config.k_train + 1)
   rows += config.n_train * getattr(config, "extra_questions", 0) * (

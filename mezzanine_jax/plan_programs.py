@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from mezzanine_jax import adapters as adapters_lib
 from mezzanine_jax import (
     distill,
     distill_data,
@@ -243,11 +242,9 @@ def train_adapters(task: Task, layout: Layout) -> Training:
   optimizer = optimizers.warmup_cosine_adamw(
       settings["learning_rate"], settings["steps"], settings["weight_decay"])
   dtype = getattr(task.config, "lora_dtype", None)
-  layers = None
-  if getattr(task.config, "student", None) == "set":
-    layers = adapters_lib.set_layers(task.config, task.model.config.num_layers)
+  is_set = getattr(task.config, "student", None) == "set"
   batch_fn = experiment.lm_answers(
-      task.config, task.model, task.symmetry, dtype=dtype, remat=True, set_layers=layers)
+      task.config, task.model, task.symmetry, dtype=dtype, remat=True)
   mesh, params = layout.mesh, layout.params
   made = {name: getattr(task.config, f"lora_{name}") for name in ("rank", "targets")
           if hasattr(task.config, f"lora_{name}")}
@@ -269,7 +266,7 @@ def train_adapters(task: Task, layout: Layout) -> Training:
   rows = finetune.rows_a_step(settings["batch_tokens"], task.longest, in_pairs)
   each = finetune.rows_a_device(rows, mesh, in_pairs)
   inputs, size = _inputs(task, mesh, each * (task.longest + _extra(task)), task.longest,
-                         is_set=layers is not None)
+                         orders=task.config.set_orders if is_set else 1)
   every = size * mesh_lib.data_size(mesh)
   answers = (_struct(mesh, (every, task.num_choices), jnp.float32),
              _struct(mesh, (every,), jnp.float32))
@@ -280,7 +277,7 @@ def train_adapters(task: Task, layout: Layout) -> Training:
 
 
 def _inputs(
-    task: Task, mesh: Mesh, batch_tokens: int, length: int, is_set: bool = False
+    task: Task, mesh: Mesh, batch_tokens: int, length: int, orders: int = 1
 ) -> tuple[tuple, int]:
   """Shapes of what `batch_fn` takes behind the parameters, `data` times, and rows of each.
 
@@ -292,8 +289,8 @@ def _inputs(
   tokens, wide = max(batch_tokens, size * (places + extra)), places + extra
   whole = lambda *shape: _struct(mesh, (ways, *shape), jnp.int32, P(mesh_lib.DATA))
   stream = Stream(whole(tokens), whole(tokens), whole(size, wide), whole(tokens),
-                  whole(size, wide) if extra else None,
-                  *((whole(size, wide), whole(tokens)) if is_set else ()))
+                  whole(size, wide) if extra or orders > 1 else None,
+                  whole(orders, tokens) if orders > 1 else None)
   choices = [[0] * task.choice_tokens] * task.num_choices
   prompt = make_wordings([make_prompt([[0]] * 4, [0, 1, 1, 0], choices, [1] * len(choices))])
   elements = jax.tree.map(

@@ -67,15 +67,14 @@ class Loaded(NamedTuple):
     apply: `(params, inputs) -> log_probs[C]` of one example, `inputs` being {features, log_probs}.
     adapt: `(model's params) -> params` that the student's pass is made with; None where the
       student leaves the model as it is, so that one pass serves both.
-    set_layers: those of the student's pass that read the evidence as a set, see `language.apart`.
-    is_sorted: whether the student's pass is over the evidence sorted.
+    set_orders: those that the student's pass over a set is averaged over, see `language.as_set`;
+      None where it reads a text as it stands.
   """
 
   params: Params
   apply: Callable[[Params, students.Inputs], Array]
   adapt: Callable[[Params], Params] | None = None
-  set_layers: tuple[int, int] | None = None
-  is_sorted: bool = False
+  set_orders: int | None = None
 
 
 class Answers(NamedTuple):
@@ -284,7 +283,8 @@ def one_pass(
       prepared, model.tokenizer, batch_tokens=config.batch_tokens, max_shapes=config.max_shapes)
   ids = [e.id for e in examples]
   params = {**model.params, **more}
-  own_plan = language.apart(plan, still(), loaded.set_layers) if loaded.is_sorted else plan
+  own_plan = plan if loaded.set_orders is None else language.as_set(
+      plan, still(), loaded.set_orders)
   if loaded.adapt is None:
     return answer_rows(own_plan, params, batch_fn, loaded, ids)
   found = answer_rows(own_plan, loaded.adapt(params), batch_fn, loaded, ids)

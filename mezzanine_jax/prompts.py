@@ -136,40 +136,44 @@ def sort_evidence(prompt: Prompt | Wordings) -> Prompt | Wordings:
   return with_current(prompt, own._replace(starts=starts[source], lengths=lengths[source]))
 
 
-def apart(prompt: Prompt | Wordings) -> tuple[Array, Array]:
-  """How a prompt is read as a set: the units of its packed tokens, and their positions.
+def set_places(prompt: Prompt | Wordings, count: int) -> Array:
+  """Where each token of `pack` stands in some orders of the evidence: int32[count, T].
 
-  Every segment of evidence is a unit: see `Stream.units`. Its tokens have the
-  positions that they would have if it stood in the middle of the evidence, which are half-way
-  between those of the first and the last place. So no order of the evidence changes anything, where
-  it stands together and all layers read it so. Other tokens keep their places.
+  The orders are an order and its reverse, another one and its reverse, ...: of any two segments
+  each is before the other in half of them (even `count`), and with as many as a Williams square of
+  the segments has (see `williams.block`) each stands in every place equally often. They are
+  relative to the order that the prompt has: sort it (`sort_evidence`), and they are the same
+  whatever that was.
 
   Args:
     prompt: one prompt (no batch axis), acted upon or not.
-
-  Returns:
-    `(units int32[T], positions int32[T])`, for the tokens of `pack`.
+    count: K >= 1 orders; static.
 
   Example:
     >>> prompt = make_prompt([[5], [6, 7], [8], [9]], [0, 1, 1, 0], [[1], [2]], [2, 3])
-    >>> [a.tolist() for a in apart(prompt)]
-    [[0, 1, 1, 2, 0], [0, 1, 2, 2, 4]]
+    >>> set_places(prompt, 2).tolist()
+    [[0, 1, 2, 3, 4], [0, 2, 3, 1, 4]]
   """
-  prompt = current(prompt)
-  group, lengths = jnp.asarray(prompt.group), jnp.asarray(prompt.lengths)
-  ends = jnp.cumsum(lengths)
+  own = current(prompt)
+  lengths = jnp.asarray(own.lengths)
+  ends, place = jnp.cumsum(lengths), jnp.arange(own.tokens.shape[0])
   begins = ends - lengths
-  place = jnp.arange(prompt.tokens.shape[0])
+  is_unit = (jnp.asarray(own.group) == EVIDENCE) & (lengths > 0)
+  step, units = jnp.arange(lengths.shape[0]), is_unit.sum()
+  slots = jnp.lexsort((step, ~is_unit))  # where evidence stands, in front of all else
+  zigzag = jnp.where(step % 2, (step + 1) // 2, -(step // 2))
+  pairs = jnp.where(units % 2, units, units // 2)
   segment = jnp.searchsorted(ends, place, side="right").clip(max=ends.shape[0] - 1)
-  is_unit = (group == EVIDENCE) & (lengths > 0)
-  units = jnp.where(is_unit, jnp.cumsum(is_unit), 0)
-  first = jnp.where(is_unit, begins, jnp.iinfo(jnp.int32).max).min()
-  last = jnp.where(is_unit, ends, 0).max()
-  begin = jnp.where(is_unit, first + (last - first - lengths) // 2, begins)
-  inside = place < ends[-1]
-  positions = jnp.where(inside, begin[segment] + place - begins[segment], place)
-  units = jnp.where(inside, units[segment], 0)
-  return units.astype(jnp.int32), positions.astype(jnp.int32)
+
+  def places(k: int) -> Array:
+    turn = k // 2 * pairs // ((count + 1) // 2)
+    at = units - 1 - step if k % 2 else step
+    at = jnp.where(step < units, (zigzag[at] + turn) % jnp.maximum(units, 1), step)
+    source = step.at[slots].set(slots[at])  # which segment stands in each place
+    begin = step.at[source].set(jnp.cumsum(lengths[source]) - lengths[source])
+    return jnp.where(place < ends[-1], begin[segment] + place - begins[segment], place)
+
+  return jnp.stack([places(k) for k in range(count)]).astype(jnp.int32)
 
 
 def make_prompt(

@@ -18,7 +18,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tok
 # What each model is called.
 NAMES = {
     "baseline": "LM, single view", "student": "student", "constant": "constant",
-    "shuffled_targets": "shuffled", "sorted": "LM, sorted",
+    "shuffled_targets": "shuffled", "set": "LM, as a set",
 }
 
 
@@ -100,7 +100,7 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
       f" error, clustered by {cluster(results)}. Fidelity: distance of the one pass to the teacher"
       f" over the {who}'s own, 1 is no nearer than asking the {who} once; a teacher of K views is"
       " still off by the luck of the draw. Controls: the constant always answers the mean teacher,"
-      f" the shuffled one learned from other examples' targets{_sorted_control(results)}.\n"
+      f" the shuffled one learned from other examples' targets{_set_control(results)}.\n"
   )
   shown = {f"{who}, single view": results["baseline"], "teacher": results["teacher"],
            "student": results["student"]}
@@ -187,12 +187,12 @@ def _parts(results: Mapping[str, Any]) -> dict[str, str]:
   return {name.removesuffix("_rmse").replace("_", " "): name for name in names}
 
 
-def _sorted_control(results: Mapping[str, Any]) -> str:
-  """Words for the control of a student that reads sorted texts, where there is one."""
-  if "sorted" not in results["controls"]:
+def _set_control(results: Mapping[str, Any]) -> str:
+  """Words for the control of a student that reads sets, where there is one."""
+  if "set" not in results["controls"]:
     return ""
-  return (f", and the {results.get('who', 'LM')} itself was asked about the sorted texts that the"
-          " student reads, so that no order moves either, by construction")
+  return (f", and the {results.get('who', 'LM')} itself was asked about the sets that the student"
+          " reads, so that no order moves either, by construction")
 
 
 def _untrained(results: Mapping[str, Any]) -> str:
@@ -200,8 +200,8 @@ def _untrained(results: Mapping[str, Any]) -> str:
   own, who = results["config"], results.get("who", "LM")
   if own.get("student") not in ("residual", "attention", "lora", "set"):
     return "gives every input the same answer"
-  is_sorted = own.get("student") == "set" or own.get("student_reads") == "sorted"
-  return f"is the {who} on sorted texts" if is_sorted else f"is the {who} itself"
+  is_set = results["student"].get("reads") == "set"
+  return f"is the {who} that reads a set" if is_set else f"is the {who} itself"
 
 
 def _units(results: Mapping[str, Any]) -> str:

@@ -100,13 +100,11 @@ def rows_scorer(
     embed_mode: str = "last",
     choice_norm: str = "none",
     remat: bool = False,
-    set_layers: tuple[int, int] | None = None,
 ) -> Callable[[Params, PackedRows], Scores]:
   """`f(params, rows) -> Scores` with a leading axis R: `scorer` for many prompts at once.
 
   Arguments and errors are those of `scorer`, and so are the results, whatever the other rows
-  are. Tokens that rows share are computed once. `remat`, for gradients, and `set_layers`, for rows
-  that are read as sets, are `Transformer`'s.
+  are. Tokens that rows share are computed once. `remat`, for gradients, is `Transformer`'s.
   """
   if embed_mode not in EMBED_MODES:
     raise InputError(f"embed_mode must be one of {', '.join(EMBED_MODES)}, got {embed_mode!r}")
@@ -120,7 +118,7 @@ def rows_scorer(
           f"embed_layer must lie in {-layers - 1}..{layers} for this model of {layers} layers"
           f" (0 = embeddings, -1 = after the final norm), got {layer}"
       )
-  model = Transformer(config, dtype, remat, set_layers)
+  model = Transformer(config, dtype, remat)
 
   def score(params: Params, rows: PackedRows) -> Scores:
     num_rows, num_choices, width = rows.choices.shape

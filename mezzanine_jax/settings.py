@@ -176,9 +176,9 @@ class AdapterFields(_Checked):
   lora_eval_every: int = option(
       50, "lora, set: steps between two looks at the validation part", at_least=1)
   lora_valid: int = option(120, "lora, set: most validation examples looked at", at_least=1)
-  set_layers: str = option(
-      "0:0", "set: layers in which sentences do not see each other, FIRST:LAST without the last, or"
-      " middle for the middle third; 0:0, none, is the model on sorted sentences")
+  set_orders: int = option(
+      4, "what reads a set: orders of the sentences that attention is averaged over; 1 is the model"
+      " on sorted sentences", at_least=1)
   lora_control: bool = option(
       False, "lora, set: train adapters on shuffled targets, too, which takes as long again")
 

@@ -71,10 +71,10 @@ def test_heads_are_chosen_by_name(fidelity, run, capsys):
 def test_trainings_of_other_settings_do_not_meet(fidelity, run, tmp_path):
   out, _ = run
   args = ["--run", str(out), "--heads", "none", "--adapters", "set", "--work", str(tmp_path)]
-  found = [fidelity.main([*args, "--field", "lora_steps=0", "--field", f"set_layers={layers}"])
-           for layers in ("0:0", "0:2", "0:2")]
+  found = [fidelity.main([*args, "--field", "lora_steps=0", "--field", f"set_orders={orders}"])
+           for orders in (1, 2, 2)]
   sorted_only, first, again = (own["students"][1] for own in found)
   assert len(list(tmp_path.iterdir())) == 2
   assert first["fidelity"] == again["fidelity"] != sorted_only["fidelity"]
-  (point,) = first["history"]  # one look, by which layers are chosen
+  (point,) = first["history"]  # one look, by which orders are chosen
   assert point["valid_kl"] > 0 and first["model_valid_kl"] > 0

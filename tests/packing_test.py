@@ -122,20 +122,21 @@ def test_a_stream_that_is_too_short_is_not_cut_in_silence():
     packing.pack_rows(texts, np.array([0]), num_tokens=2, num_rows=1, length=3)
 
 
-def test_units_and_their_positions_go_with_their_tokens():
+@pytest.mark.parametrize("width", [1, 2])
+def test_places_in_orders_go_with_their_tokens(width):
   tokens, lengths = np.array([[5, 1, 2, 3], [5, 4, 0, 0]], np.int32), np.array([4, 2])
-  units = np.array([[0, 1, 1, 2], [0, 1, 0, 0]], np.int32)
-  places = np.array([[0, 7, 8, 7], [0, 9, 0, 0]], np.int32)
-  choices = np.array([[[30, 31], [32, 33]]] * 2, np.int32)
-  texts = packing.Texts(tokens, lengths, choices, np.full((2, 2), 2), np.ones((2, 2), int), None,
-                        units, places)
+  orders = np.array([[[0, 1, 2, 3], [0, 2, 3, 1]], [[0, 1, 2, 3], [1, 0, 2, 3]]], np.int32)
+  choices = np.array([[[30, 31], [32, 33]]] * 2, np.int32)[:, :, :width]
+  texts = packing.Texts(tokens, lengths, choices, np.full((2, 2), width), np.ones((2, 2), int),
+                        None, orders)
   packed = packing.pack_rows(texts, np.zeros(2, int), num_tokens=12, num_rows=3, length=5)
   stream = packed.stream
   for r in (0, 1):
     own = stream.rows[r, : lengths[r]]
-    np.testing.assert_array_equal(stream.set_positions[own], places[r, : lengths[r]])
+    np.testing.assert_array_equal(stream.orders[:, own], orders[r, :, : lengths[r]])
     np.testing.assert_array_equal(stream.positions[own], np.arange(lengths[r]))
-    np.testing.assert_array_equal(stream.units[r, : lengths[r]], units[r, : lengths[r]])
-    behind = stream.rows[r, 5:]  # choices stand behind the text in either reading
-    np.testing.assert_array_equal(stream.set_positions[behind], [lengths[r]] * 2)
-    assert not stream.units[r, 5:].any()
+    expected = (np.arange(5) < lengths[r]).tolist() + [2, 3][: 2 * (width - 1)]
+    np.testing.assert_array_equal(stream.segments[r], expected)
+    behind = stream.rows[r, 5:]  # choices stand behind the text in every order
+    np.testing.assert_array_equal(stream.orders[:, behind],
+                                  np.full((2, len(behind)), lengths[r]))

@@ -55,7 +55,7 @@ def test_the_command_tells_everything_in_80_columns(tiny, capsys):
   count = (400 + 32) * 16 + 4 * 16 + 4 * 16 * 17 + 2 * 16 * 64 + 16 + 64 + 2 * 16
   assert f"{count:,} parameters in float32, on cpu" in text
   assert "fits yes yes yes" in text
-  assert "at most 50 rows" in text and "25 calls of 2 rows" in text  # 10 x 4 + 2 x 5
+  assert "at most 62 rows" in text and "31 calls of 2 rows" in text  # 10 x 5 + 2 x 6
   assert "800 steps of student and control" in text and "LoRA" in text
   assert "--mesh data=1,model=1: every device holds the whole model" in text
   assert "Suggested: --batch_tokens" in text
@@ -78,10 +78,11 @@ def test_adapters_are_planned_as_they_are_trained(tiny):
       plan_lib.plan(recipe, recipe.Config(
           lm_name=tiny, n_train=4, n_test=2, lora_batch_tokens=96, **fields), topology).adapters
       for fields in ({"student": "lora"}, {"student": "lora", "consistency_weight": 1.0},
-                     {"student": "set", "set_layers": "0:1"}))
+                     {"student": "set", "set_orders": 3}))
   assert one.batch == 3 and pairs.batch == 2  # of 32 tokens each; no view without its other one
-  # What a set needs more: int32 units of 96 tokens (its positions are in place of others).
-  assert as_set.program.arguments == one.program.arguments + 4 * 96
+  # What a set needs more: int32 places of 96 tokens in three orders (in place of their positions,
+  # which nobody reads then), and what is text in the rows.
+  assert as_set.program.arguments == one.program.arguments + 4 * 96 * 3
 
 
 def test_weights_without_room_are_not_even_compiled(tiny, capsys):

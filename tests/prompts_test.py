@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tiny import random_prompt
 
-from mezzanine_jax import prompts
+from mezzanine_jax import prompts, williams
 from mezzanine_jax.symmetries import paraphrase, segment_order
 
 
@@ -25,26 +25,43 @@ def test_pack_concatenates_segments_in_their_order(seed):
   assert not np.any(tokens[len(expected) :])
 
 
-def test_a_unit_read_apart_keeps_its_positions_in_every_order():
+@pytest.mark.parametrize("sentences", [0, 1, 2, 4, 5, 7])
+@pytest.mark.parametrize("count", [2, 3, 4, 10])
+def test_places_are_those_of_rows_of_a_williams_square(sentences, count):
+  prompt = random_prompt(np.random.default_rng(3), sentences=sentences, pad=3)
+  tokens, length = jax.tree.map(np.asarray, prompts.pack(prompt))
+  found = np.asarray(jax.jit(prompts.set_places, static_argnums=1)(prompt, count))
+  assert found.shape == (count, len(tokens))
+  square = williams.block(sentences) if sentences > 1 else np.arange(sentences)[None]
+  turns = max(len(square) // 2, 1)
+  for k, places in enumerate(found):
+    np.testing.assert_array_equal(np.sort(places), np.arange(len(tokens)))
+    np.testing.assert_array_equal(places[length:], np.arange(length, len(tokens)))
+    turn = k // 2 * turns // ((count + 1) // 2)
+    own = square[2 * turn + k % 2] if sentences > 1 else square[0]
+    other = segment_order().act(np.array([0, *(1 + own), sentences + 1]), prompt)
+    np.testing.assert_array_equal(tokens[np.argsort(places)], prompts.pack(other)[0])
+  if sentences > 1:  # of two tokens of different sentences each is the first one half of the time
+    is_evidence = np.repeat(prompt.group, prompt.lengths) == prompts.EVIDENCE
+    segment = np.repeat(np.arange(len(prompt.lengths)), prompt.lengths)
+    pairs = segment[:, None] != segment
+    pairs &= is_evidence[:, None] & is_evidence
+    ahead = (found[:, :length, None] < found[:, None, :length])[:, pairs]
+    assert count % 2 or (ahead.mean(0) == 0.5).all()
+
+
+def test_places_of_sorted_evidence_are_one_for_all_orders():
   rng = np.random.default_rng(3)
-  prompt = random_prompt(rng, sentences=4, pad=3)
-  read = jax.jit(lambda order: (
-      prompts.pack(segment_order().act(order, prompt)),
-      prompts.apart(segment_order().act(order, prompt))))
-  seen = set()
-  for _ in range(6):
-    order = np.concatenate([[0], 1 + rng.permutation(4), [5]])
-    (tokens, length), (units, positions) = jax.tree.map(np.asarray, read(order))
-    fixed = np.flatnonzero(units == 0)
-    np.testing.assert_array_equal(positions[fixed], fixed)  # nothing else moved
-    assert sorted(set(units[:length])) == [0, 1, 2, 3, 4] and not units[length:].any()
-    seen.add(frozenset((tuple(tokens[units == u]), tuple(positions[units == u]))
-                       for u in range(1, 5)))
-  assert len(seen) == 1
-  (first, *_), (last, *_) = (np.flatnonzero(units)[[0]], np.flatnonzero(units)[[-1]])
-  for u in range(1, 5):  # half-way between the first place and the last
-    own = positions[units == u]
-    assert own[0] == first + (last + 1 - first - len(own)) // 2
+  prompt = random_prompt(rng, sentences=5, pad=3)
+
+  def read(order):
+    own = prompts.sort_evidence(segment_order().act(order, prompt))
+    return prompts.pack(own)[0], prompts.set_places(own, 4)
+
+  orders = np.array([[0, *(1 + rng.permutation(5)), 6] for _ in range(6)])
+  tokens, places = jax.vmap(read)(orders)
+  np.testing.assert_array_equal(tokens, np.tile(tokens[:1], (6, 1)))
+  np.testing.assert_array_equal(places, np.tile(places[:1], (6, 1, 1)))
 
 
 def test_sorted_evidence_is_one_text_for_all_orders():

@@ -184,17 +184,17 @@ def test_adapters_killed_while_they_are_trained_and_while_they_answer(make_run):
 
 
 @pytest.mark.slow
-def test_killed_while_sorted_texts_are_scored(make_run):
-  reference = make_run("sorted", student_reads="sorted")
+def test_killed_while_sets_are_scored(make_run):
+  reference = make_run("sets", student_reads="set")
   status, error = reference.start()
   assert status == 0, error
-  run = make_run("sorted_killed", student_reads="sorted")
+  run = make_run("sets_killed", student_reads="set")
   events = json.loads(reference.lines("counts")[0])["scoring"]
   status, error = run.start(
       {"phase": "scoring", "event": events - 2, "delay": 0, "signal": "SIGKILL"})
   assert status == -signal.SIGKILL, error
   assert store_lib.done_rows(store_lib.reopen(run.out / "views.zarr")).all()
-  assert store_lib.manifest(run.out / "sorted.zarr") is not None
+  assert store_lib.manifest(run.out / "set.zarr") is not None
   status, error = run.start()
   assert status == 0, error
   _check_same(run, reference)

@@ -1,6 +1,7 @@
 """Attention over rows of a stream of tokens, each of which several rows may share."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -75,10 +76,8 @@ class Stream(NamedTuple):
     segments: int32[R, L] or None. 1 is the row's text and 2 + c its c-th continuation, which
       sees the text and itself; 0 is padding, seen by none. None: every row is text up to its
       end, and padding stands behind it (a causal model), or there is none (others).
-    units: int32[R, L] or None. Tokens of two different positive numbers do not see each other: the
-      units of a text that is read as a set. 0 is seen by all and sees all.
-    set_positions: int32[T], the place of each token in the layers that read the text as a set, see
-      `Transformer.set_layers`; None where `units` is.
+    orders: int32[K, T] or None. The place of each token in K orders of its text, over which
+      attention is averaged: a text that is read as a set, see `attend_orders`. It needs `segments`.
   """
 
   tokens: Array
@@ -86,8 +85,7 @@ class Stream(NamedTuple):
   rows: Array
   home: Array
   segments: Array | None = None
-  units: Array | None = None
-  set_positions: Array | None = None
+  orders: Array | None = None
 
 
 def one_row(tokens: Array, positions: Array, segments: Array | None = None) -> Stream:
@@ -105,7 +103,7 @@ def one_row(tokens: Array, positions: Array, segments: Array | None = None) -> S
 
 def attend(
     q: Array, k: Array, v: Array, stream: Stream, *, causal: bool, window: int | None,
-    dtype: DTypeLike,
+    dtype: DTypeLike, places: Array | None = None,
 ) -> Array:
   """Softmax attention within each row; scores, softmax and sums are float32.
 
@@ -117,6 +115,7 @@ def attend(
     causal: whether a token sees only what stands before it, and itself.
     window: a token sees positions nearer than this before it; None for no limit.
     dtype: of the products' inputs.
+    places: int32[R, L], where each token stands in its text; None where a row holds them in order.
 
   Returns:
     float32[R, L, H d]; anything at padding.
@@ -130,7 +129,7 @@ def attend(
     [1.0, 2.0]
     [2.0, 2.0]
   """
-  fused = causal and stream.segments is None and stream.units is None and window is None
+  fused = causal and stream.segments is None and places is None and window is None
   if fused and jnp.dtype(dtype) == jnp.bfloat16 and jax.default_backend() == "gpu":
     return fused_causal(q, k, v, dtype=dtype, implementation="cudnn")
   num_rows, length, num_heads, head_dim = q.shape
@@ -141,23 +140,24 @@ def attend(
   q = q.transpose(0, 2, 3, 1, 4).astype(dtype)
   k, v = (a.transpose(0, 2, 1, 3).astype(dtype) for a in (k, v))
   order, segments = np.arange(length), stream.segments
-  places = None if window is None else stream.positions[stream.rows]
+  ascending = places is None
+  if window is not None and ascending:
+    places = stream.positions[stream.rows]
   block = max(_BLOCK, -(-length // (8 * _MAX_BLOCKS)) * 8)
   blocks = []
   for start in range(0, length, block):
     stop = min(start + block, length)
-    own, until = slice(start, stop), slice(0, stop if causal else length)
-    seen = order[own, None] >= order[None, until] if causal else np.array(True)
+    own, until = slice(start, stop), slice(0, stop if causal and ascending else length)
+    behind = None if places is None else (
+        places[:, None, None, own, None] - places[:, None, None, None, until])
+    seen = np.array(True)
+    if causal:
+      seen = order[own, None] >= order[None, until] if ascending else behind >= 0
     if segments is not None:
       keys, queries = segments[:, None, None, None, until], segments[:, None, None, own, None]
       seen = seen & ((keys == queries) | ((keys == 1) & (queries > 0)))
-    if stream.units is not None:
-      keys = stream.units[:, None, None, None, until]
-      queries = stream.units[:, None, None, own, None]
-      seen = seen & ((keys == queries) | (keys == 0) | (queries == 0))
     if window is not None:
-      keys, queries = places[:, None, None, None, until], places[:, None, None, own, None]
-      seen = seen & (queries - keys < window)
+      seen = seen & (behind < window)
     size = shared * (stop - start)
     folded = q[:, :, :, own].reshape(num_rows, num_kv_heads, size, head_dim)
     scores = product("rkth,rksh->rkts", folded, k[:, :, until], dtype)
@@ -171,6 +171,39 @@ def attend(
     blocks.append(mixed.reshape(num_rows, num_kv_heads, shared, -1, head_dim) / total)
   out = jnp.concatenate(blocks, axis=3).transpose(0, 3, 1, 2, 4)
   return out.reshape(num_rows, length, num_heads * head_dim)
+
+
+def attend_orders(
+    attend_one: Callable[[Array, Any], Array], stream: Stream, rotary: Any
+) -> Array:
+  """Attention averaged over the orders of a text: what a token takes from others in the mean.
+
+    out = mean_k softmax(q_k . k_k) v
+
+  with queries and keys turned to their places in order k, and only what comes before seen. States
+  are one for all orders, so that everything but attention is computed once: a first order
+  approximation of the mean of K passes, exact where states do not depend on the order.
+
+  Args:
+    attend_one: `(places int32[R, L], rotary) -> float32[R, L, F]`, attention in one order.
+    stream: with `orders`.
+    rotary: arrays [K, ...], what the rotations of each order need; None for none.
+
+  Returns:
+    float32[R, L, F].
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> stream = one_row(jnp.arange(2), jnp.arange(2))._replace(orders=jnp.array([[0, 1], [1, 0]]))
+    >>> attend_orders(lambda places, _: places[..., None] * 1.0, stream, None).tolist()
+    [[[0.5], [0.5]]]
+  """
+  # One after the other, each computed again for gradients: [L, L] numbers of one order at a time.
+  one = jax.checkpoint(lambda order, own: attend_one(order[stream.rows], own))
+  every = stream.orders, rotary
+  first, rest = jax.tree.map(lambda a: a[0], every), jax.tree.map(lambda a: a[1:], every)
+  total, _ = jax.lax.scan(lambda sums, own: (sums + one(*own), None), one(*first), rest)
+  return total / stream.orders.shape[0]
 
 
 def fused_causal(q: Array, k: Array, v: Array, *, dtype: DTypeLike, implementation: str) -> Array:

@@ -11,7 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from mezzanine_jax.errors import InputError
-from mezzanine_jax.models.attention import Array, DTypeLike, Stream, attend, one_row, product
+from mezzanine_jax.models.attention import (
+  Array,
+  DTypeLike,
+  Stream,
+  attend,
+  attend_orders,
+  one_row,
+  product,
+)
 from mezzanine_jax.models.transformer_config import ACTIVATIONS, TransformerConfig
 
 _INIT = nn.initializers.normal(0.02)
@@ -55,10 +63,10 @@ class _Norm(nn.Module):
 
 
 def _rotary(config: TransformerConfig, positions: Array | None) -> tuple[Array, Array] | None:
-  """Cosines and sines of the rotations at some positions: float32[T, 1, pairs] each."""
+  """Cosines and sines of the rotations at some positions [..., T]: float32[..., T, 1, pairs]."""
   if positions is None or config.positions != "rotary":
     return None
-  angles = positions[:, None, None].astype(jnp.float32) * jnp.array(config.rope_frequencies)
+  angles = positions[..., None, None].astype(jnp.float32) * jnp.array(config.rope_frequencies)
   return jnp.cos(angles) * config.rope_scale, jnp.sin(angles) * config.rope_scale
 
 
@@ -75,16 +83,9 @@ class _Block(nn.Module):
   dtype: DTypeLike
 
   @nn.compact
-  def __call__(self, carry, slot: Array, is_set: Array, stream: Stream, rotary):
+  def __call__(self, carry, slot: Array, stream: Stream, rotary):
     hidden, kept = carry
     c = self.config
-    if stream.units is not None:
-      stream = stream._replace(
-          units=jnp.where(is_set, stream.units, 0),
-          positions=jnp.where(is_set, stream.set_positions, stream.positions))
-      rotary = jax.tree.map(lambda own, as_set: jnp.where(is_set, as_set, own), *rotary)
-    else:
-      rotary, _ = rotary
     attn_norm = _Norm(c.norm, c.norm_eps, name="attn_norm")
     mlp_norm = _Norm(c.norm, c.norm_eps, name="mlp_norm")
     if c.norm_place == "before":
@@ -114,10 +115,17 @@ class _Block(nn.Module):
     if c.qk_norm:
       q = _Norm("rmsnorm", c.norm_eps, name="q_norm")(q)
       k = _Norm("rmsnorm", c.norm_eps, name="k_norm")(k)
-    if rotary is not None:
-      q, k = _rotate(q, *rotary), _rotate(k, *rotary)
-    q, k, v = (a[stream.rows] for a in (q, k, v))
-    out = attend(q, k, v, stream, causal=c.causal, window=c.sliding_window, dtype=self.dtype)
+    v = v[stream.rows]
+
+    def attend_one(places, rotary):
+      turned = (a if rotary is None else _rotate(a, *rotary) for a in (q, k))
+      return attend(*(a[stream.rows] for a in turned), v, stream, causal=c.causal,
+                    window=c.sliding_window, dtype=self.dtype, places=places)
+
+    if stream.orders is None:
+      out = attend_one(None, rotary)
+    else:
+      out = attend_orders(attend_one, stream, rotary)
     out = out.reshape(-1, out.shape[-1])[stream.home]
     return self._linear(out, c.width, c.out_bias, "out")
 
@@ -136,15 +144,13 @@ class Transformer(nn.Module):
   """Hidden states of a stream of tokens.
 
   A token sees the tokens before it in its row, and itself (or, where the model is not causal, all
-  tokens of its row's text); a continuation (see `Stream`) sees its row's text and itself.
+  tokens of its row's text); a continuation (see `Stream`) sees its row's text and itself. A stream
+  with `orders` is read as a set: attention is averaged over them, and so are learned positions.
 
   Attributes:
     config: the architecture.
     dtype: float32 (exact products) or bfloat16 (matmul inputs; sums, norms, softmax and the
       residual stream stay float32).
-    set_layers: (first, last), the blocks from first up to but not with last read a stream's `units`
-      as a set, in `set_positions`; the others read the text as it stands. None: all. Learned
-      positions are added once, before all layers: those of the set if the first one reads it.
     remat: whether a backward pass keeps only the products of each block, and computes the rest
       of it again: for training, where memory would not do.
 
@@ -163,7 +169,6 @@ class Transformer(nn.Module):
   config: TransformerConfig
   dtype: DTypeLike = jnp.float32
   remat: bool = False
-  set_layers: tuple[int, int] | None = None
 
   @nn.compact
   def __call__(self, stream: Stream, layers: tuple[int, ...] = (-1,)) -> tuple[Array, ...]:
@@ -179,10 +184,7 @@ class Transformer(nn.Module):
     """
     c = self.config
     wanted = layer_indices(c, layers)
-    first, last = self.set_layers or (0, c.num_layers)
-    is_set = [stream.units is not None and first <= i < last for i in range(c.num_layers)]
-    if not any(is_set):
-      stream = stream._replace(units=None, set_positions=None)
+    positions = stream.positions if stream.orders is None else stream.orders
     table = self.param("embed", _INIT, (c.vocab_size, c.width))
     if not c.tied_embeddings:  # made here, used by `unembed`
       self.param("unembed", _INIT, (c.vocab_size, c.width))
@@ -193,8 +195,9 @@ class Transformer(nn.Module):
       hidden = jnp.take(table, stream.tokens, axis=0, mode="clip").astype(jnp.float32)
     if c.positions == "learned":
       places = self.param("positions", _INIT, (c.position_offset + c.max_positions, c.width))
-      at = c.position_offset + (stream.set_positions if is_set[0] else stream.positions)
-      hidden = hidden + jnp.take(places, at, axis=0, mode="clip").astype(jnp.float32)
+      placed = jnp.take(places, c.position_offset + positions, axis=0, mode="clip")
+      placed = placed.astype(jnp.float32)
+      hidden = hidden + (placed if stream.orders is None else placed.mean(0))
     if c.token_types:
       types = self.param("token_types", _INIT, (c.token_types, c.width))
       hidden = hidden + types[0].astype(jnp.float32)
@@ -202,7 +205,7 @@ class Transformer(nn.Module):
       hidden = _Norm(c.norm, c.norm_eps, name="embed_norm")(hidden)
     embedded = hidden
 
-    rotary = (_rotary(c, stream.positions), _rotary(c, stream.set_positions))
+    rotary = _rotary(c, positions)
     inner = sorted({i for i in wanted if 0 < i < c.num_layers})
     slots = [inner.index(i) if i in inner else len(inner) for i in range(1, c.num_layers + 1)]
     kept = jnp.zeros((len(inner), *hidden.shape)) if inner else None
@@ -211,9 +214,9 @@ class Transformer(nn.Module):
       saved = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
       block = nn.remat(block, policy=saved, prevent_cse=False)  # a scan needs no barrier
     blocks = nn.scan(block, variable_axes={"params": 0}, split_rngs={"params": True},
-                     in_axes=(0, 0, nn.broadcast, nn.broadcast), length=c.num_layers)
+                     in_axes=(0, nn.broadcast, nn.broadcast), length=c.num_layers)
     (hidden, kept), _ = blocks(c, self.dtype, name="layers")(
-        (hidden, kept), jnp.array(slots), jnp.array(is_set), stream, rotary)
+        (hidden, kept), jnp.array(slots), stream, rotary)
     known = {i: kept[n] for n, i in enumerate(inner)}
     known[0] = embedded
     if c.norm_place == "before":

@@ -28,13 +28,14 @@ from mezzanine_jax import (
     heads,
     language,
     moved,
+    objectives,
     predict,
     predictions,
     progress,
     report,
     runs,
     scoring,
-    sorting,
+    sets,
     training,
 )
 from mezzanine_jax import distill_data as data_lib
@@ -58,8 +59,8 @@ from mezzanine_jax.settings import (
 )
 from mezzanine_jax.symmetries.still import still
 
-SORTED_TEXTS, SORTED_LM = "sorted.zarr", "sorted"
-SORTED = "student_reads 'sorted'", "view"  # who it is in errors, and what may be used instead
+SET_ROWS, SET_LM = "set.zarr", "set"
+SET = "student_reads 'set'", "view"  # who it is in errors, and what may be used instead
 NAME = "hf_llm_hiddenstate_order_distill"
 show_views = show_lib.show_views
 
@@ -91,8 +92,10 @@ class Config(RunFields, AdapterFields, ExtraFields, TrainingFields, SymmetryFiel
       "all", "what the student learns from: the canonical view, or all views",
       one_of=STUDENT_VIEWS)
   student_reads: str = option(
-      "view", "what a head is given at use: a text as it stands, or with the sentences that it is"
-      " split into sorted, so that no order of them changes the answer", one_of=("view", "sorted"))
+      "auto", "what a head is given: a text as it stands (view), or the set of its sentences, by"
+      " attention averaged over set_orders, so that no order of them changes the answer (set);"
+      " auto: a set where only the order of the sentences changes",
+      one_of=("auto", "view", "set"))
   hidden: int = option(64, "width of the hidden layers", at_least=1)
   depth: int = option(1, "hidden layers; residual takes 0, too", at_least=0)
   heads: int = option(4, "attention: heads", at_least=1)
@@ -111,15 +114,9 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   asked = experiment.ask(config)
   data, lm = asked.data, asked.lm
   layers = layers_of(config.embed_layer, lm.config.num_layers)
-  is_sorted = config.student_reads == "sorted"
+  is_set = _reads_sets(config, asked)
   if config.student in adapters.NAMES:
-    adapters.check(config, lm)
-    if is_sorted:
-      raise InputError("student_reads 'sorted' is for heads, got the student"
-                       f" {config.student!r}: leave it out (the student set sorts by itself)")
-  elif is_sorted:
-    sorting.check(config, *SORTED)
-    sorting.check_exact(asked.prepared, *SORTED)
+    adapters.check(config, asked)
   if config.embed_mode == "segments" and "paraphrase" in config.symmetry:
     raise InputError("embed_mode 'segments' is for prompts in one wording, got the symmetry"
                      f" {config.symmetry!r}: leave out paraphrase, or pool in another way")
@@ -135,9 +132,9 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   facts = {"choice_norm": config.choice_norm,
            "features": [layers, config.embed_mode, config.features_dtype]}
   plans = {runs.STORE: plan}
-  if is_sorted:
-    at_use = sorting.rows(plan, test)
-    plans[SORTED_TEXTS] = sorting.only(plan, at_use, asked.symmetry, config)
+  if is_set:
+    set_rows = sets.rows(plan, np.arange(len(data.labels)), test)
+    plans[SET_ROWS] = sets.only(plan, set_rows, asked.symmetry, config)
   folder = runs.begin(folder, fingerprint, {
       name: experiment.rows_fingerprint(config, asked, own, **facts)
       for name, own in plans.items()})
@@ -154,6 +151,7 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   )
   meta = {
       "name": config.student,
+      "set_orders": config.set_orders if is_set else None,
       "num_choices": rows.log_probs.shape[1],
       "feature_size": rows.features.shape[1],
       "lm_name": config.lm_name,
@@ -167,20 +165,22 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   else:
     sizes = {"width": lm.config.width, "layers": len(layers)}
     read = rows
-    if is_sorted:
-      with progress.rows("scoring sorted texts", len(at_use)) as written:
-        texts, _ = language.score(
-            plans[SORTED_TEXTS], lm_batch_fn, lm.params, *runs.rows_of(folder, SORTED_TEXTS),
+    if is_set:
+      with progress.rows("scoring sets", len(set_rows)) as written:
+        own, _ = language.score(
+            plans[SET_ROWS], lm_batch_fn, lm.params, *runs.rows_of(folder, SET_ROWS),
             ids=[e.id for e in data.examples], about=runs.about(folder), progress=written)
-      scored.cost["sorted_rows"] = len(at_use)
-      read = rows._replace(**{
-          name: store_lib.read(texts, name) for name in ("features", "log_probs")})
+      scored.cost["set_rows"] = len(set_rows)
+      read = rows._replace(
+          features=store_lib.read(own, "features"), log_probs=store_lib.read(own, "log_probs"),
+          row=np.searchsorted(set_rows, plan.rows.canonical_row)[:, None],
+          log_weights=np.zeros((len(data.labels), 1), "f4"))
     asked = asked._replace(lm=None)
     del lm  # training needs the room that the weights take
-    learned, history = _head(config, sizes, rows, read, parts, usual, folder, meta)
-    if is_sorted:
-      learned[SORTED_LM] = read.log_probs  # a control: what sorting does without the head
-      found = {name: sorting.everywhere(plan, at_use, own, test, rows.log_probs)
+    learned, history = _head(config, sizes, read, parts, usual, folder, meta)
+    if is_set:
+      learned[SET_LM] = read.log_probs  # a control: what the reading does without the head
+      found = {name: sets.everywhere(plan, set_rows, own, test, rows.log_probs)
                for name, own in learned.items()}
       learned = {name: answers for name, (answers, _) in found.items()}
       history["order_blind"] = found["student"][1]
@@ -197,7 +197,8 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   blocks["baseline"] |= comparison.choice_mass_block(mass, clusters)
   blocks["baseline"] |= comparison.representation_block(
       rows.features, *(a[test] for a in scored.index[1:]), clusters)
-  blocks["student"] |= history
+  blocks["student"] |= history | {
+      "reads": "set" if is_set or config.student == "set" else "view"}
   results = report.header(NAME, config) | blocks | {
       **moved.blocks(asked, plan, lm_test, test, config.n_examples),
       "noise_floor": scored.noise_floor,
@@ -214,21 +215,38 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   return runs.finish(folder, results)
 
 
+def _reads_sets(config: Config, asked: experiment.Asked) -> bool:
+  """Whether a head is given sets.
+
+  Raises:
+    InputError: if it is to be, but cannot.
+  """
+  if config.student in adapters.NAMES:
+    if config.student_reads == "set":
+      raise InputError("student_reads 'set' is for heads, got the student"
+                       f" {config.student!r}: leave it out (the student set reads so by itself)")
+    return False
+  if config.student_reads == "auto":
+    return not (config.consistency_weight or sets.why_not(config)
+                or sets.why_not_these(asked.prepared))
+  if config.student_reads == "set":
+    sets.check(config, asked.prepared, *SET)
+    objectives.check_pairs(config.consistency_weight, False)
+  return config.student_reads == "set"
+
+
 def _head(
-    config: Config, sizes: dict[str, int], rows: data_lib.DistillData, read: data_lib.DistillData,
+    config: Config, sizes: dict[str, int], rows: data_lib.DistillData,
     parts: tuple[np.ndarray, np.ndarray], usual: np.ndarray, folder: runs.Folder,
     meta: dict[str, Any],
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-  """A head on the hidden states and its controls: float32[R, C] of each; how it was chosen.
-
-  It learns from `rows`, and R are those of `read`.
-  """
+  """A head on the hidden states and its controls: float32[R, C] of each; how it was chosen."""
   settings = arguments_of(heads.STUDENTS[config.student], dataclasses.asdict(config) | sizes)
   student = heads.make_student(config.student, num_choices=meta["num_choices"], **settings)
   trained = training.train_with_controls(student, rows, parts, config, folder, usual=usual)
   checkpoints.save_student(
       folder.path / runs.STUDENT, trained.result.params, meta | {"settings": settings})
-  inputs = {"features": jnp.asarray(read.features), "log_probs": jnp.asarray(read.log_probs)}
+  inputs = {"features": jnp.asarray(rows.features), "log_probs": jnp.asarray(rows.log_probs)}
   return training.predict(trained, inputs), training.history_block(trained.result)
 
 
@@ -241,7 +259,7 @@ def _adapters(
   learn = functools.partial(
       adapters.learn, config, asked, plan, rows.log_probs, rows.teacher_log_probs, parts, folder)
   student = learn()
-  made = adapters.settings(config, asked.lm.config.num_layers)
+  made = adapters.settings(config)
   checkpoints.save_student(
       folder.path / runs.STUDENT, student.found.adapters, meta | {"settings": made})
   constant = data_lib.mean_teacher(data_lib.select(rows, usual))
@@ -263,18 +281,17 @@ def predictor(saved: predict.Saved) -> Callable[[Sequence[Example]], predict.Ans
   """
   config, lm = saved.config, predict.load_same_lm(saved)
   if saved.meta["name"] in adapters.NAMES:
-    loaded = adapters.load(saved.params, saved.meta, lm.config.num_layers)
-    lm_batch_fn = experiment.lm_answers(config, lm, still(), set_layers=loaded.set_layers)
+    loaded = adapters.load(saved.params, saved.meta)
+    lm_batch_fn = experiment.lm_answers(config, lm, still())
   else:
     loaded = predict.load_head(saved.params, saved.meta)._replace(
-        is_sorted=config.student_reads == "sorted")
+        set_orders=saved.meta.get("set_orders"))
     lm_batch_fn = batch_fn(config, lm, still())
 
   def answer(examples: Sequence[Example]) -> predict.Answers:
     prepared = predict.prepare(saved, lm, examples)
-    if loaded.is_sorted:
-      sorting.check_exact(
-          prepared, *(adapters.SET if saved.meta["name"] in adapters.NAMES else SORTED))
+    if loaded.set_orders is not None:
+      sets.check(config, prepared, *(adapters.SET if saved.meta["name"] in adapters.NAMES else SET))
     if config.embed_mode == "segments":  # the features of a run have a place for each of its own
       layers = layers_of(config.embed_layer, lm.config.num_layers)
       places = saved.meta["feature_size"] // (lm.config.width * len(layers))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mezzanine_jax.models.attention import Stream, attend, fused_causal, product
+from mezzanine_jax.models.attention import Stream, attend, attend_orders, fused_causal, product
 
 
 def _stream(segments):
@@ -15,36 +15,53 @@ def _stream(segments):
   return Stream(places, positions, places.reshape(rows, length), places, segments)
 
 
-def _sees(segments, i, j, causal, window, units=None):
+def _sees(segments, i, j, causal, window):
   own, other = segments[i], segments[j]
-  if units is not None and units[i] and units[j] and units[i] != units[j]:
-    return False
   if causal and (j > i or (window is not None and i - j >= window)):
     return False
   return own == other or (other == 1 and own > 0)
 
 
-@pytest.mark.parametrize("has_units", [False, True])
 @pytest.mark.parametrize("causal, window", [(True, None), (True, 5), (False, None)])
 @pytest.mark.parametrize("length", [7, 150])  # one block of queries, and several
-def test_equals_the_sum_written_out(causal, window, length, has_units):
+def test_equals_the_sum_written_out(causal, window, length):
   rng = np.random.default_rng(0)
   q, k, v = (rng.normal(size=(2, length, heads, 4)).astype(np.float32) for heads in (4, 2, 2))
   segments = np.ones((2, length), np.int32)
   segments[0, length - 3 :] = 2, 2, 0  # a continuation, then padding
   segments[1, 5:] = 0
-  units = np.tile((np.arange(length) // 2 % 4).astype(np.int32), (2, 1)) if has_units else None
-  stream = _stream(segments)._replace(units=units)
-  got = attend(q, k, v, stream, causal=causal, window=window, dtype="float32")
+  got = attend(q, k, v, _stream(segments), causal=causal, window=window, dtype="float32")
   got = np.asarray(got).reshape(2, length, 4, 4)
   for r, i in [(r, i) for r in range(2) for i in range(length) if segments[r, i]]:
-    seen = [j for j in range(length) if _sees(
-        segments[r], i, j, causal, window, units[r] if has_units else None)]
+    seen = [j for j in range(length) if _sees(segments[r], i, j, causal, window)]
     for head in range(4):
       scores = k[r, seen, head // 2] @ q[r, i, head] / 2
       weights = np.exp(scores - scores.max())
       expected = weights @ v[r, seen, head // 2] / weights.sum()
       np.testing.assert_allclose(got[r, i, head], expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("window", [None, 5])
+@pytest.mark.parametrize("length", [7, 150])
+def test_averaged_over_orders_is_the_mean_of_texts_that_stand_so(length, window):
+  rng = np.random.default_rng(0)
+  q, k, v = (rng.normal(size=(1, length, heads, 4)).astype(np.float32) for heads in (4, 2, 2))
+  segments = np.ones((1, length), np.int32)
+  segments[0, length - 2 :] = 2, 0  # a continuation stands behind the text in every order
+  orders = np.tile(np.arange(length), (3, 1))
+  orders[:, : length - 2] = [rng.permutation(length - 2) for _ in range(3)]
+  settings = dict(causal=True, window=window, dtype="float32")
+  stream = _stream(segments)._replace(orders=orders)
+  expected = np.zeros((1, length, 16))
+  for places in orders:
+    there = np.argsort(places)
+    own = attend(q[:, there], k[:, there], v[:, there], _stream(segments), **settings)
+    expected[:, there] += np.asarray(own) / 3
+  got = attend_orders(
+      lambda places, _: attend(q, k, v, stream, places=places, **settings), stream, None)
+  np.testing.assert_allclose(got[:, :-1], expected[:, :-1], atol=2e-6)
+  plain = attend(q, k, v, _stream(segments), **settings)
+  assert np.abs(expected[:, :-1] - plain[:, :-1]).max() > 0.1
 
 
 def test_without_segments_a_row_is_all_text():

@@ -99,35 +99,59 @@ def test_attention_in_blocks_is_attention(length, continued, window):
   assert length == 1 or np.abs(expected).max() > 0.5
 
 
-SET = one_row(np.arange(6), np.arange(6))._replace(
-    units=np.array([[0, 1, 1, 2, 2, 0]], np.int32), set_positions=np.array([0, 2, 3, 2, 3, 5]))
+TEXT = np.array([0, 3, 4, 1, 2, 5])
+# Two segments of two tokens between a beginning and an end, one first and the other.
+FIRST, SECOND = np.arange(6), np.array([0, 3, 4, 1, 2, 5])
 
 
-def _read(params, stream, set_layers):
-  model = Transformer(CONFIG, set_layers=set_layers)
-  return model.apply({"params": params}, jax.tree.map(jnp.asarray, stream))[0]
+def _in_orders(params, config, tokens, *orders):
+  stream = one_row(jnp.asarray(tokens), jnp.arange(6), jnp.ones(6, jnp.int32))
+  stream = stream._replace(orders=jnp.asarray(orders)) if orders else stream
+  return Transformer(config).apply({"params": params}, stream)[0]
 
 
-@pytest.mark.parametrize(("set_layers", "sees"), [
-    ((0, 0), {0, 1, 2, 3, 4}), ((0, 3), {0, 3, 4}), (None, {0, 3, 4}), ((1, 3), {0, 1, 2, 3, 4})])
-def test_units_do_not_see_each_other_in_the_layers_of_the_set(params, set_layers, sees):
-  def state(table):  # of the second unit's last token
-    return _read(params | {"embed": table}, SET, set_layers)[4].sum()
+@pytest.mark.parametrize("positions", ["rotary", "learned"])
+def test_one_order_is_the_text_in_that_order(positions):
+  config = CONFIG if positions == "rotary" else dataclasses.replace(
+      CONFIG, positions=positions, rope_frequencies=())
+  params = init_params(config, jax.random.key(1))
+  other = _in_orders(params, config, TEXT[np.argsort(SECOND)])
+  as_set = _in_orders(params, config, TEXT, SECOND)
+  np.testing.assert_allclose(as_set, other[SECOND], atol=2e-6)
+  plain = _in_orders(params, config, TEXT)
+  np.testing.assert_allclose(_in_orders(params, config, TEXT, FIRST, FIRST), plain, atol=2e-6)
+  assert np.abs(plain - as_set).max() > 1e-3
+
+
+@pytest.mark.parametrize("positions", ["rotary", "learned"])
+def test_a_text_read_in_all_orders_has_none(positions):
+  config = CONFIG if positions == "rotary" else dataclasses.replace(
+      CONFIG, positions=positions, rope_frequencies=())
+  params = init_params(config, jax.random.key(1))
+  turned = np.argsort(SECOND)
+  one = _in_orders(params, config, TEXT, FIRST, SECOND)
+  other = _in_orders(params, config, TEXT[turned], FIRST, SECOND)
+  np.testing.assert_allclose(one[turned], other, atol=2e-6)
+  for order in (FIRST, SECOND):
+    assert np.abs(one[-1] - _in_orders(params, config, TEXT, order)[-1]).max() > 1e-4
+
+  def state(table):  # of the first segment's first token: both see each other in one of the orders
+    return _in_orders(params | {"embed": table}, config, np.arange(6), FIRST, SECOND)[1].sum()
 
   reach = np.abs(jax.jacobian(state)(params["embed"])).max(-1)
-  assert set(np.flatnonzero(reach).tolist()) == sees
+  assert set(np.flatnonzero(reach).tolist()) == {0, 1, 2, 3, 4}
 
 
-def test_only_the_layers_of_the_set_forget_the_order(params):
-  other = SET._replace(  # the units change places
-      tokens=np.array([0, 3, 4, 1, 2, 5]), units=np.array([[0, 2, 2, 1, 1, 0]], np.int32))
-  last = {layers: [_read(params, own, layers)[5] for own in (SET, other)]
-          for layers in ((0, 0), (0, 3), (1, 3))}
-  np.testing.assert_allclose(*last[0, 3], atol=1e-5)
-  assert np.abs(last[0, 0][0] - last[0, 0][1]).max() > 1e-2
-  assert np.abs(last[1, 3][0] - last[1, 3][1]).max() > 1e-2
-  plain = _read(params, one_row(SET.tokens, SET.positions), None)
-  np.testing.assert_array_equal(last[0, 0][0], plain[5])
+def test_gradients_of_a_set_do_not_depend_on_what_is_kept(params):
+  stream = one_row(jnp.asarray(TEXT), jnp.arange(6), jnp.ones(6, jnp.int32))
+  stream = stream._replace(orders=jnp.asarray([FIRST, SECOND]))
+
+  def loss(params, remat):
+    return Transformer(CONFIG, remat=remat).apply({"params": params}, stream)[0][-1].sum()
+
+  plain, again = (jax.grad(loss)(params, remat) for remat in (False, True))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), plain, again)
+  assert max(np.abs(a).max() for a in jax.tree.leaves(plain)) > 1e-3
 
 
 def test_a_token_depends_on_what_it_may_see_and_on_nothing_else(params):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import reported
 
-from mezzanine_jax import checkpoints, heads, lora, predict, progress, store
+from mezzanine_jax import checkpoints, experiment, heads, lora, predict, progress, store
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models import load
 from mezzanine_jax.recipes import hf_llm_hiddenstate_order_distill as recipe
@@ -22,7 +22,8 @@ SIZES = {"n_train": 12, "n_test": 6, "k_train": 2, "k_test": 3, "steps": 20, "ev
 
 @pytest.fixture(scope="module")
 def config(tiny_lm):
-  return recipe.Config(world="evidence_qa", dataset="evidence_qa", lm_name=tiny_lm, **SIZES)
+  return recipe.Config(world="evidence_qa", dataset="evidence_qa", lm_name=tiny_lm,
+                       student_reads="view", **SIZES)
 
 
 @pytest.fixture(scope="module")
@@ -220,11 +221,11 @@ def test_the_language_model_itself_as_the_student(config, tmp_path, student):
   again.check_same(tmp_path / "out", predict.predict(
       tmp_path / "out", again.write_test_part(own, tmp_path / "new.jsonl")))
   reported.check_run(tmp_path / "out")
-  if student == "set":  # the layers are those of the student, not of today's settings
+  if student == "set":  # the orders are those of the student, not of today's settings
     kept = tmp_path / "out/student/student.json"
     meta = json.loads(kept.read_text())
-    for change, says in (({"set_layers": [1, 9]}, "damaged"), ({}, "kept by an earlier version")):
-      made = {k: v for k, v in meta["settings"].items() if k != "set_layers"} | change
+    for change, says in (({"set_orders": 0}, "damaged"), ({}, "kept by an earlier version")):
+      made = {k: v for k, v in meta["settings"].items() if k != "set_orders"} | change
       kept.write_text(json.dumps(meta | {"settings": made}))
       with pytest.raises(InputError, match=says):
         predict.predict(tmp_path / "out", str(tmp_path / "new.jsonl"))
@@ -232,13 +233,13 @@ def test_the_language_model_itself_as_the_student(config, tmp_path, student):
 
 def test_a_set_without_training_is_the_models_own_reading(config, tmp_path):
   found = {}
-  for layers in ("0:0", "middle"):
-    own = dataclasses.replace(config, student="set", lora_steps=0, set_layers=layers)
-    block = recipe.run(own, tmp_path / layers.replace(":", "_"))["student"]
+  for orders in (1, 4):
+    own = dataclasses.replace(config, student="set", lora_steps=0, set_orders=orders)
+    block = recipe.run(own, tmp_path / str(orders))["student"]
     assert block["best_step"] == 0 and len(block["history"]) == 1
     assert block["order_blind"]["max_tv"] < 1e-5 and 0 <= block["fidelity"] < 10
-    found[layers] = block["fidelity"]
-  assert found["0:0"] != found["middle"]  # two readings of the same rows
+    found[orders] = block["fidelity"]
+  assert found[1] != found[4]  # two readings of the same rows
 
 
 def test_attention_over_sentences_as_the_student(config, tmp_path):
@@ -260,23 +261,23 @@ def test_attention_over_sentences_as_the_student(config, tmp_path):
     predict.predict(tmp_path / "out", str(tmp_path / "long.jsonl"))
 
 
-def test_a_head_that_reads_sorted_texts(finished, config, tmp_path):
+def test_a_head_that_reads_sets(finished, config, tmp_path):
   """No order of the text changes its answer; everything else is as it was."""
   _, plain = finished
-  results = recipe.run(dataclasses.replace(config, student_reads="sorted"), tmp_path / "out")
-  assert results["student"]["history"] == plain["student"]["history"]  # it learned from the same
+  results = recipe.run(dataclasses.replace(config, student_reads="set"), tmp_path / "out")
   assert results["baseline"] == plain["baseline"]
   for own, other in ((results["student"], plain["student"]),
                      *((r["controls"]["shuffled_targets"] for r in (results, plain)),)):
     assert own["gap"]["pairwise_tv"] == 0 < other["gap"]["pairwise_tv"]
     assert 0 < own["tv_to_teacher"] != other["tv_to_teacher"]
-  control = results["controls"]["sorted"]
+  control = results["controls"]["set"]
   assert control["gap"]["pairwise_tv"] == 0
   assert 0 < control["fidelity"] != results["student"]["fidelity"]
   assert results["student"]["order_blind"]["views"] > 10
   assert results["student"]["order_blind"]["max_tv"] < 1e-5
   assert results["cost"]["rows"] == plain["cost"]["rows"]
-  assert results["cost"]["sorted_rows"] >= results["data"]["test"]["examples"]
+  examples = results["data"]["test"]["examples"] + results["data"]["train"]["examples"]
+  assert results["cost"]["set_rows"] > examples
   kept = json.loads((tmp_path / "out/predictions.json").read_text())
   part = pathlib.Path(again.write_test_part(config, tmp_path / "new.jsonl"))
   rows = list(map(json.loads, part.read_text().splitlines()))
@@ -292,8 +293,18 @@ def test_a_head_that_reads_sorted_texts(finished, config, tmp_path):
   reported.check_run(tmp_path / "out")
 
 
+@pytest.mark.parametrize(("fields", "reads"), [
+    ({}, "set"), ({"student": "mlp"}, "set"), ({"student": "lora"}, "view"),
+    ({"symmetry": "segment_order,paraphrase"}, "view"), ({"keep_first": 1}, "view"),
+    ({"consistency_weight": 1.0}, "view")])
+def test_sets_are_read_where_they_are_sets(config, fields, reads):
+  own = dataclasses.replace(config, student_reads="auto", **fields)
+  asked = experiment.ask(dataclasses.replace(own, symmetry="segment_order"))
+  assert recipe._reads_sets(own, asked) == (reads == "set")
+
+
 @pytest.mark.parametrize("fields", [
-    {}, {"student": "lora", "lora_steps": 2, "lora_dtype": "bfloat16", "consistency_weight": 1.0}])
+    {}, {"student_reads": "set"}, {"student": "lora", "lora_steps": 2, "lora_dtype": "bfloat16", "consistency_weight": 1.0}])
 def test_other_questions_are_learned_from_only(config, tmp_path, fields):
   found = recipe.run(dataclasses.replace(
       config, extra_questions=1, k_extra=2, embed_layer="-1", **fields), tmp_path / "out")
@@ -310,12 +321,11 @@ def test_other_questions_are_learned_from_only(config, tmp_path, fields):
     ({"student": "lora", "lora_targets": "q,w"}, "there is no matrix 'w' to adapt"),
     ({"student": "lora", "hard_label_weight": 0.5}, "from the teacher alone, got hard"),
     ({"student": "set", "symmetry": "segment_order,demonstration_order"}, "only the symmetry"),
-    ({"student": "set", "student_reads": "sorted"}, "'sorted' is for heads, got the student 'set'"),
-    ({"student_reads": "sorted", "symmetry": "paraphrase"}, "'sorted' reads the evidence as a set"),
-    ({"student_reads": "sorted", "keep_last": 1}, "leave some of it in place: use view"),
+    ({"student": "set", "student_reads": "set"}, "'set' is for heads, got the student 'set'"),
+    ({"student_reads": "set", "symmetry": "paraphrase"}, "'set' reads the evidence as a set"),
+    ({"student_reads": "set", "keep_last": 1}, "leave some of it in place: use view"),
+    ({"student_reads": "set", "consistency_weight": 1.0}, "needs two views of an example"),
     ({"student": "set", "keep_first": 1}, "but keep_first or keep_last leave some of it in place"),
-    ({"student": "set", "set_layers": "1:3"}, "within 0:2, got '1:3'"),
-    ({"student": "set", "set_layers": "1"}, "middle, or two layers such as 10:20"),
 ])
 def test_students_that_cannot_be_are_refused_before_anything_is_written(
     config, tmp_path, fields, says):
