@@ -10,8 +10,8 @@ that is nearest the teacher on the validation part of the training passages is t
 every seed. The test part is read once, for the table: fidelity and the gap over the examples that
 can move, with 95% intervals clustered by passage, of the mean over the seeds. `--curve` does the
 same with fewer training passages, `--budget` with few views of many passages and many views of few;
-`--adapters` trains adapters in the model, once. A run with `--student_reads set` has students of
-the text as a set, too.
+`--adapters` trains adapters in the model, once. A run whose student reads sets has such
+students here, too.
 """
 
 import argparse
@@ -149,7 +149,7 @@ def read(path: pathlib.Path, longest: int | None) -> Table:
   parts = tuple(part[kept[part]] for part in parts)
   table = Table(config, asked, plan, parts, data,
                 evaluation.select(beliefs, test), test, np.asarray(asked.data.clusters)[test])
-  return _with_sets(table, folder) if config.student_reads == "set" else table
+  return _with_sets(table, folder) if recipe.SET_ROWS in record["rows"] else table
 
 
 def _with_sets(table: Table, folder: runs.Folder) -> Table:

@@ -18,6 +18,7 @@ def get_config():
       "embed_layer": "-1",
       "embed_mode": "last",
       "student": "mlp",
+      "student_reads": "view",
       "hidden": 512,
       "learning_rate": 1e-3,
       "weight_decay": 1e-2,

@@ -22,5 +22,4 @@ def get_config():
       "n_test": 32,
       "k_train": 4,
       "k_test": 8,
-      "student_reads": "sorted",
   })
