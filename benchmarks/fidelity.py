@@ -144,27 +144,19 @@ def read(path: pathlib.Path, longest: int | None) -> Table:
   data = distill_data.DistillData(
       arrays["features"], arrays["log_probs"], plan.rows.row, plan.views.log_weights,
       np.asarray(evaluation.teacher(beliefs)), asked.data.labels)
+  all_test = np.flatnonzero(asked.data.is_test)
   asked = asked._replace(data=asked.data._replace(is_test=asked.data.is_test & kept))
   test = np.flatnonzero(asked.data.is_test)
   parts = tuple(part[kept[part]] for part in parts)
   table = Table(config, asked, plan, parts, data,
                 evaluation.select(beliefs, test), test, np.asarray(asked.data.clusters)[test])
-  return _with_sets(table, folder) if recipe.SET_ROWS in record["rows"] else table
-
-
-def _with_sets(table: Table, folder: runs.Folder) -> Table:
-  """The same with what the run found where it read its examples as sets."""
-  plan = table.plan
+  if recipe.SET_ROWS not in record["rows"]:
+    return table
   store = store_lib.reopen(runs.rows_of(folder, recipe.SET_ROWS)[0])
-  if not store_lib.done_rows(store).all():
-    raise SystemExit(f"{folder.path} has not read all of its sets: let it go on")
-  every = np.arange(len(plan.rows.canonical_row))
-  rows = sets.rows(plan, every, np.flatnonzero(table.asked.data.is_test))
-  data = table.data._replace(
-      features=store_lib.read(store, "features"), log_probs=store_lib.read(store, "log_probs"),
-      row=np.searchsorted(rows, plan.rows.canonical_row)[:, None],
-      log_weights=np.zeros((len(every), 1), np.float32))
-  return table._replace(set_rows=rows, set_data=data)
+  rows = sets.rows(plan, np.arange(len(kept)), all_test)
+  if not store_lib.done_rows(store)[kept[plan.rows.example[rows]]].all():
+    raise SystemExit(f"{path} has not read all of its sets: give --longest, or let it go on")
+  return table._replace(set_rows=rows, set_data=sets.data(data, store, rows, plan))
 
 
 class Contender(NamedTuple):

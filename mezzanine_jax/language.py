@@ -55,8 +55,8 @@ class Plan(NamedTuple):
     lengths: int[R], tokens of each row.
     shared: int[R], how many first tokens a row has in common with the row before it.
     batches: see `engine.plan_batches`.
-    orders: those that attention is averaged over, see `as_set`; 1 for rows that are read as they
-      stand.
+    set_orders: how many orders attention is averaged over, see `as_set`; None for rows that are
+      read as they stand.
     is_sorted: whether their evidence is sorted first.
   """
 
@@ -68,7 +68,7 @@ class Plan(NamedTuple):
   lengths: np.ndarray
   shared: np.ndarray
   batches: list[engine.Batch]
-  orders: int = 1
+  set_orders: int | None = None
   is_sorted: bool = False
 
 
@@ -236,7 +236,7 @@ def as_set(plan: Plan, symmetry: Symmetry, orders: int, is_sorted: bool = True) 
   batches = [] if plan.shared.any() else plan.batches
   return plan._replace(
       texts_of=view_rows.texts_of(symmetry, plan.xs, plan.rows, plan.source, orders, is_sorted),
-      shared=np.zeros_like(plan.shared), batches=batches, orders=orders, is_sorted=is_sorted)
+      shared=np.zeros_like(plan.shared), batches=batches, set_orders=orders, is_sorted=is_sorted)
 
 
 def only_rows(plan: Plan, which: np.ndarray, batch_tokens: int, max_shapes: int) -> Plan:
@@ -364,8 +364,8 @@ def digest(plan: Plan) -> str:
   """SHA-256 over the tokens, the views and the order of the rows: what each row stands for."""
   rows = (plan.source, plan.rows.elements, plan.rows.canonical_row, plan.rows.row)
   own = engine.digest((plan.xs, rows, plan.views.log_weights, plan.views.orbit_size))
-  as_is = plan.orders == 1 and not plan.is_sorted
-  return own if as_is else f"{own} as a set {plan.orders} {plan.is_sorted}"
+  as_is = plan.set_orders is None
+  return own if as_is else f"{own} as a set {plan.set_orders} {plan.is_sorted}"
 
 
 def cost(plan: Plan) -> dict[str, int]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from mezzanine_jax import adapters as adapters_lib
-from mezzanine_jax import efficiency, estimates, experiment, progress
+from mezzanine_jax import efficiency, estimates, experiment, progress, sets
 from mezzanine_jax import mesh as mesh_lib
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.load import load_config
@@ -110,9 +110,11 @@ def plan(
       make_symmetry(config.symmetry, **vars(config)), len(choices), choice_tokens,
       min(row_tokens, longest), longest)
   rows = config.n_test * (config.k_test + 1)
-  reads = getattr(config, "student_reads", "view")
-  if reads != "view" and config.student not in adapters_lib.NAMES:
+  reads_sets = getattr(config, "student_reads", "view") != "view" and not (
+      config.student in adapters_lib.NAMES or config.consistency_weight or sets.why_not(config))
+  if reads_sets:  # and all views of a few
     rows += config.n_test + config.n_train * (config.extra_questions + 1)
+    rows += sets.CHECKED * config.k_test
   if hasattr(config, "k_train"):
     rows += config.n_train * (config.k_train + 1)
   rows += config.n_train * getattr(config, "extra_questions", 0) * (

@@ -36,6 +36,7 @@ FIELDS = (
     "label_field", "label_map", "answer_form", "lm_name", "model_name", "encoder_name",
     "batch_tokens", "max_shapes",
 )
+_RETIRED = ("set_layers",)  # fields of earlier versions
 _OWN = "student"  # among the model's parameters, the student's
 
 
@@ -78,7 +79,10 @@ class Loaded(NamedTuple):
 
 
 class Answers(NamedTuple):
-  """Log-probs of N examples, float32[N, C] each; `baseline`: the model's own pass, where made."""
+  """Log-probs of N examples, float32[N, C] each; `baseline`: the model's own answers.
+
+  They are those of the student's pass, or of another where that changes the model; or None.
+  """
 
   student: np.ndarray
   baseline: np.ndarray | None
@@ -93,7 +97,7 @@ class Predictions(NamedTuple):
     answers: see `Answers`.
     labels: int32[N], -1 where unknown.
     clusters: N names of what is not independent.
-    who: what the baseline is called, `LM` or `base head`.
+    who: what the baseline is called: `LM`, `LM as a set` or `base head`.
     seconds: from prompts to answers, without loading.
   """
 
@@ -133,6 +137,9 @@ def predict(student: str | os.PathLike, data: str, **fields: Any) -> Predictions
     >>> np.exp(made.answers.student[0]), made.choices  # doctest: +SKIP
   """
   saved = load_saved(student, **fields)
+  who = getattr(saved.recipe, "WHO", "LM")
+  # Of a head that reads sets the model's answer is that of the same pass.
+  who = f"{who} as a set" if saved.meta.get("set_orders") else who
   choices = list(saved.asking.choices)
   settings = dataclasses.asdict(saved.config) | {
       "label_names": saved.asking.label_names, "num_options": len(choices)}
@@ -151,7 +158,7 @@ def predict(student: str | os.PathLike, data: str, **fields: Any) -> Predictions
   answers = answer(examples)
   return Predictions(
       ids, _names(choices), answers, labels, [e.cluster for e in examples],
-      getattr(saved.recipe, "WHO", "LM"), time.monotonic() - started)
+      who, time.monotonic() - started)
 
 
 def load_saved(out: str | os.PathLike, **fields: Any) -> Saved:
@@ -176,7 +183,8 @@ def load_saved(out: str | os.PathLike, **fields: Any) -> Saved:
     if name not in allowed:
       raise InputError(f"{name!r} cannot differ from the run's own"
                        f"{config_lib.did_you_mean(name, allowed)}")
-  config = config_lib.resolve(recipe.Config, results["config"], fields)
+  known = {name: value for name, value in results["config"].items() if name not in _RETIRED}
+  config = config_lib.resolve(recipe.Config, known, fields)
   params, meta = checkpoints.load_student(pathlib.Path(out) / runs.STUDENT)
   if "asking" not in meta or not isinstance(meta.get("model_digest"), str):
     raise InputError(

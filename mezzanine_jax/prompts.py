@@ -147,7 +147,7 @@ def set_places(prompt: Prompt | Wordings, count: int) -> Array:
 
   Args:
     prompt: one prompt (no batch axis), acted upon or not.
-    count: K >= 1 orders; static.
+    count: K >= 2 orders; static. Where there are fewer, some stand among them more than once.
 
   Example:
     >>> prompt = make_prompt([[5], [6, 7], [8], [9]], [0, 1, 1, 0], [[1], [2]], [2, 3])

@@ -203,7 +203,8 @@ def begin(
 ) -> Folder:
   """Makes the folder and writes `config.json`, or checks that its rows can be gone on with.
 
-  What was learned from the rows under other settings is deleted, and learned anew. Of several
+  What was learned from the rows under other settings is deleted, and learned anew; so are rows that
+  only the student of other settings reads (all but those of `STORE`). Of several
   processes, the first does this; the others read and write nothing here.
 
   Args:
@@ -240,7 +241,8 @@ def begin(
           f"--out {str(path)!r} was finished by another process meanwhile; the same command shows"
           " its results"
       )
-    if before.get("rows") != record["rows"]:
+    kept = before.get("rows") or {}
+    if kept.get(STORE) != record["rows"].get(STORE):
       why = ", ".join(folder.changed) or "other data, weights or version of this package"
       raise InputError(
           f"--out {str(path)!r} holds another run, whose rows cannot be used ({why}); give another"
@@ -248,6 +250,9 @@ def begin(
       )
     if before.get("fingerprint") != fingerprint and (path / STUDENT).exists():
       shutil.rmtree(path / STUDENT)
+    for name in kept:  # how a student reads is its own
+      if kept[name] != record["rows"].get(name) and (path / name).exists():
+        shutil.rmtree(path / name)
   if folder.cache is not None:
     cache.make(folder.cache)
   write_json(path / CONFIG, record)

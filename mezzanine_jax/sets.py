@@ -7,32 +7,34 @@ from typing import Any
 
 import numpy as np
 
-from mezzanine_jax import language
+from mezzanine_jax import distill_data, language
+from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Symmetry
 from mezzanine_jax.errors import InputError
 
-_CHECKED = 8  # examples of which every view is read
+CHECKED = 8  # examples of which every view is read
 
 
 def why_not(config: Any) -> str | None:
-  """Why the views of a configuration are not one set: they differ by more than its order, or less.
+  """Why the views of a configuration are not orders of one set.
 
   Args:
     config: has the fields of `settings.SymmetryFields`.
   """
   families = {name.strip() for name in config.symmetry.split(",")}
   if families != {"segment_order"}:
-    return f"which only the symmetry segment_order asks for, got {config.symmetry!r}"
+    return f"only the views of the symmetry segment_order are one set, got {config.symmetry!r}"
   if config.keep_first or config.keep_last:
-    return "all of it, but keep_first or keep_last leave some of it in place"
+    return "keep_first or keep_last leave some of the evidence in place"
   return None
 
 
 def why_not_these(prepared: language.Prepared) -> str | None:
   """Why some prompts cannot be read as sets: they have to be known by their sentences."""
-  if not all(made.exact for made in prepared.tokenized):
-    return ("sentences that tokenize alone as they do in the whole text, which this tokenizer does"
-            " not give for all examples")
+  inexact = sum(not made.exact for made in prepared.tokenized)
+  if inexact:
+    return (f"sentences of {inexact} of {len(prepared.tokenized)} texts do not tokenize alone as"
+            " they do in the whole text")
   return None
 
 
@@ -48,10 +50,8 @@ def check(config: Any, prepared: language.Prepared, who: str, instead: str) -> N
   Raises:
     InputError: saying why.
   """
-  if why := why_not(config):
-    raise InputError(f"{who} reads the evidence as a set, {why}: use {instead}")
-  if why := why_not_these(prepared):
-    raise InputError(f"{who} needs {why}: use {instead}")
+  if why := why_not(config) or why_not_these(prepared):
+    raise InputError(f"{who} reads the evidence as a set, but {why}: use {instead}")
 
 
 def rows(plan: language.Plan, which: np.ndarray, test: np.ndarray) -> np.ndarray:
@@ -63,7 +63,7 @@ def rows(plan: language.Plan, which: np.ndarray, test: np.ndarray) -> np.ndarray
     test: int[N'], those of them in the test part, of which the few are.
   """
   movable = np.asarray(plan.views.orbit_size)[test] > 1
-  views = plan.rows.row[test[movable][:_CHECKED]]
+  views = plan.rows.row[test[movable][:CHECKED]]
   return np.unique(np.concatenate([plan.rows.canonical_row[which], views[views >= 0]]))
 
 
@@ -78,6 +78,23 @@ def only(plan: language.Plan, rows: np.ndarray, symmetry: Symmetry, config: Any)
   """
   own = language.as_set(plan, symmetry, config.set_orders)
   return language.only_rows(own, rows, config.batch_tokens, config.max_shapes)
+
+
+def data(
+    read: distill_data.DistillData, store: store_lib.Store, rows: np.ndarray, plan: language.Plan
+) -> distill_data.DistillData:
+  """Examples with one row each, what was found where they were read as sets.
+
+  Args:
+    read: the examples, with what was found on their views.
+    store: of the sets.
+    rows: int[n], from `rows`, of all examples.
+    plan: the rows of the run.
+  """
+  row = np.searchsorted(rows, plan.rows.canonical_row)[:, None]
+  return read._replace(
+      features=store_lib.read(store, "features"), log_probs=store_lib.read(store, "log_probs"),
+      row=row, log_weights=np.zeros(row.shape, np.float32))
 
 
 def everywhere(

@@ -46,24 +46,40 @@ def test_the_table_has_the_students_and_the_runs_own_figures(fidelity, run, tmp_
       of_run["baseline"]["gap_movable"]["pairwise_tv"], rel=1e-5)
   assert first["tv_to_teacher"] == pytest.approx(
       of_run["baseline"]["tv_to_teacher_movable"], rel=1e-5)
+  as_set, *others = others
+  control = of_run["controls"]["set"]
+  assert as_set["student"] == "the model, as a set"
+  assert as_set["fidelity"] == pytest.approx(control["fidelity"], rel=1e-5)
+  assert as_set["pairwise_tv"] == 0
   names = [own["student"] for own in others]
   assert names == [
-      "mlp, last", "mlp, last", "mlp residual, all", "mlp residual, all", "  2 views a passage",
+      "mlp, last", "mlp, last", "mlp residual, all", "mlp residual, all",
+      "set: linear residual, last", "set: linear residual, last", "  2 views a passage",
       "set, 2 steps", "set, 2 steps", "lora, 2 steps", "lora, 2 steps"]
   for own in others:
     low, high = own["fidelity_interval"]
     assert low <= own["fidelity"] <= high and np.isfinite(own["pairwise_tv"])
-  assert [own["passages"] for own in others] == [4, 8, 4, 8, 4, 4, 8, 4, 8]
+  assert [own["passages"] for own in others] == [4, 8, 4, 8, 4, 8, 4, 4, 8, 4, 8]
   assert others[0]["seeds"] == 2
   lines = capsys.readouterr().out.splitlines()
   assert len(lines[1]) <= 80 and (tmp_path / "f.json").is_file()
+
+
+def test_sets_stay_those_of_their_examples_where_long_ones_are_left_out(fidelity, run):
+  out, _ = run
+  whole = fidelity.read(out, None)
+  part = fidelity.read(out, int(np.median(whole.plan.lengths[whole.plan.rows.canonical_row])))
+  assert 0 < len(part.test) < len(whole.test)
+  np.testing.assert_array_equal(part.set_rows, whole.set_rows)
+  np.testing.assert_array_equal(
+      part.set_rows[part.set_data.row[:, 0]], whole.plan.rows.canonical_row)
 
 
 def test_heads_are_chosen_by_name(fidelity, run, capsys):
   out, _ = run
   found = fidelity.main(["--run", str(out), "--seeds", "1", "--steps", "2", "--heads",
                          "mlp residual, all"])
-  assert [own["student"] for own in found["students"][1:]] == ["mlp residual, all"]
+  assert [own["student"] for own in found["students"][2:]] == ["mlp residual, all"]
   with pytest.raises(SystemExit, match="there is no head mpl; there are mlp, last"):
     fidelity.main(["--run", str(out), "--heads", "mlp, last;mpl"])
 
@@ -73,7 +89,7 @@ def test_trainings_of_other_settings_do_not_meet(fidelity, run, tmp_path):
   args = ["--run", str(out), "--heads", "none", "--adapters", "set", "--work", str(tmp_path)]
   found = [fidelity.main([*args, "--field", "lora_steps=0", "--field", f"set_orders={orders}"])
            for orders in (1, 2, 2)]
-  sorted_only, first, again = (own["students"][1] for own in found)
+  sorted_only, first, again = (own["students"][2] for own in found)
   assert len(list(tmp_path.iterdir())) == 2
   assert first["fidelity"] == again["fidelity"] != sorted_only["fidelity"]
   (point,) = first["history"]  # one look, by which orders are chosen

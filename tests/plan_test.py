@@ -55,7 +55,8 @@ def test_the_command_tells_everything_in_80_columns(tiny, capsys):
   count = (400 + 32) * 16 + 4 * 16 + 4 * 16 * 17 + 2 * 16 * 64 + 16 + 64 + 2 * 16
   assert f"{count:,} parameters in float32, on cpu" in text
   assert "fits yes yes yes" in text
-  assert "at most 62 rows" in text and "31 calls of 2 rows" in text  # 10 x 5 + 2 x 6
+  assert "at most 94 rows" in text  # 10 x 5 + 2 x 6, and sets of the views of 8 examples
+  assert "47 calls of 2 rows" in text
   assert "800 steps of student and control" in text and "LoRA" in text
   assert "--mesh data=1,model=1: every device holds the whole model" in text
   assert "Suggested: --batch_tokens" in text

@@ -185,6 +185,8 @@ class Transformer(nn.Module):
     c = self.config
     wanted = layer_indices(c, layers)
     positions = stream.positions if stream.orders is None else stream.orders
+    if stream.orders is not None and stream.segments is None:
+      raise InputError("a stream with orders needs segments: its padding would be seen otherwise")
     table = self.param("embed", _INIT, (c.vocab_size, c.width))
     if not c.tied_embeddings:  # made here, used by `unembed`
       self.param("unembed", _INIT, (c.vocab_size, c.width))

@@ -8,6 +8,7 @@
    far they are from the teacher.
 """
 
+import contextlib
 import dataclasses
 import functools
 import time
@@ -26,9 +27,9 @@ from mezzanine_jax import (
     experiment,
     figures,
     heads,
+    hosts,
     language,
     moved,
-    objectives,
     predict,
     predictions,
     progress,
@@ -60,7 +61,7 @@ from mezzanine_jax.settings import (
 from mezzanine_jax.symmetries.still import still
 
 SET_ROWS, SET_LM = "set.zarr", "set"
-SET = "student_reads 'set'", "view"  # who it is in errors, and what may be used instead
+_AT_USE = "the student", "other texts, or train a student with --student_reads view"
 NAME = "hf_llm_hiddenstate_order_distill"
 show_views = show_lib.show_views
 
@@ -89,12 +90,13 @@ class Config(RunFields, AdapterFields, ExtraFields, TrainingFields, SymmetryFiel
       " LM itself with low-rank adapters, which reads a view (lora) or the set of its sentences"
       " (set)", one_of=(*heads.STUDENTS, *adapters.NAMES))
   student_views: str = option(
-      "all", "what the student learns from: the canonical view, or all views",
+      "all", "what the student learns from: the canonical view, or all views (a set has one)",
       one_of=STUDENT_VIEWS)
   student_reads: str = option(
       "auto", "what a head is given: a text as it stands (view), or the set of its sentences, by"
       " attention averaged over set_orders, so that no order of them changes the answer (set);"
-      " auto: a set where only the order of the sentences changes",
+      " auto: a set where only the order of the sentences changes, all of them tokenize alone, and"
+      " consistency_weight is 0",
       one_of=("auto", "view", "set"))
   hidden: int = option(64, "width of the hidden layers", at_least=1)
   depth: int = option(1, "hidden layers; residual takes 0, too", at_least=0)
@@ -114,7 +116,7 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   asked = experiment.ask(config)
   data, lm = asked.data, asked.lm
   layers = layers_of(config.embed_layer, lm.config.num_layers)
-  is_set = _reads_sets(config, asked)
+  is_set, why_view = _reads_sets(config, asked)
   if config.student in adapters.NAMES:
     adapters.check(config, asked)
   if config.embed_mode == "segments" and "paraphrase" in config.symmetry:
@@ -138,7 +140,16 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   folder = runs.begin(folder, fingerprint, {
       name: experiment.rows_fingerprint(config, asked, own, **facts)
       for name, own in plans.items()})
-  scored = experiment.score(folder, plan, lm_batch_fn, lm.params, [e.id for e in data.examples])
+  ids = [e.id for e in data.examples]
+  if is_set:
+    started_sets = time.monotonic()
+    with (contextlib.suppress(hosts.Left),  # other processes have views to score yet
+          progress.rows("scoring sets", len(set_rows)) as written):
+      set_store, _ = language.score(
+          plans[SET_ROWS], lm_batch_fn, lm.params, *runs.rows_of(folder, SET_ROWS), ids=ids,
+          about=runs.about(folder), progress=written, processes=hosts.here())
+    set_seconds = time.monotonic() - started_sets
+  scored = experiment.score(folder, plan, lm_batch_fn, lm.params, ids)
   data_block = experiment.data_block(asked, plan)
   all_views = config.student_views == "all"
   rows = data_lib.DistillData(
@@ -151,7 +162,7 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   )
   meta = {
       "name": config.student,
-      "set_orders": config.set_orders if is_set else None,
+      **({"set_orders": config.set_orders} if is_set else {}),
       "num_choices": rows.log_probs.shape[1],
       "feature_size": rows.features.shape[1],
       "lm_name": config.lm_name,
@@ -166,15 +177,10 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
     sizes = {"width": lm.config.width, "layers": len(layers)}
     read = rows
     if is_set:
-      with progress.rows("scoring sets", len(set_rows)) as written:
-        own, _ = language.score(
-            plans[SET_ROWS], lm_batch_fn, lm.params, *runs.rows_of(folder, SET_ROWS),
-            ids=[e.id for e in data.examples], about=runs.about(folder), progress=written)
-      scored.cost["set_rows"] = len(set_rows)
-      read = rows._replace(
-          features=store_lib.read(own, "features"), log_probs=store_lib.read(own, "log_probs"),
-          row=np.searchsorted(set_rows, plan.rows.canonical_row)[:, None],
-          log_weights=np.zeros((len(data.labels), 1), "f4"))
+      read = sets.data(rows, set_store, set_rows, plan)
+      own_cost = language.cost(plans[SET_ROWS])
+      scored.cost["sets"] = {name: own_cost[name] for name in ("rows", "tokens", "padded_tokens")}
+      scored.cost["sets"]["seconds"] = set_seconds
     asked = asked._replace(lm=None)
     del lm  # training needs the room that the weights take
     learned, history = _head(config, sizes, read, parts, usual, folder, meta)
@@ -198,7 +204,7 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   blocks["baseline"] |= comparison.representation_block(
       rows.features, *(a[test] for a in scored.index[1:]), clusters)
   blocks["student"] |= history | {
-      "reads": "set" if is_set or config.student == "set" else "view"}
+      "reads": "set" if is_set or config.student == "set" else "view", "reads_why": why_view}
   results = report.header(NAME, config) | blocks | {
       **moved.blocks(asked, plan, lm_test, test, config.n_examples),
       "noise_floor": scored.noise_floor,
@@ -215,24 +221,25 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   return runs.finish(folder, results)
 
 
-def _reads_sets(config: Config, asked: experiment.Asked) -> bool:
-  """Whether a head is given sets.
+def _reads_sets(config: Config, asked: experiment.Asked) -> tuple[bool, str | None]:
+  """Whether a head is given sets; why not, where that is for its settings or texts to say.
 
   Raises:
     InputError: if it is to be, but cannot.
   """
   if config.student in adapters.NAMES:
-    if config.student_reads == "set":
-      raise InputError("student_reads 'set' is for heads, got the student"
-                       f" {config.student!r}: leave it out (the student set reads so by itself)")
-    return False
-  if config.student_reads == "auto":
-    return not (config.consistency_weight or sets.why_not(config)
-                or sets.why_not_these(asked.prepared))
-  if config.student_reads == "set":
-    sets.check(config, asked.prepared, *SET)
-    objectives.check_pairs(config.consistency_weight, False)
-  return config.student_reads == "set"
+    if config.student_reads == ("view" if config.student == "set" else "set"):
+      raise InputError(f"student_reads {config.student_reads!r} is for heads, got the student"
+                       f" {config.student!r}: leave it out (lora reads a view, set a set)")
+    return False, None
+  if config.student_reads == "view":
+    return False, None
+  why = sets.why_not(config) or sets.why_not_these(asked.prepared)
+  if not why and config.consistency_weight:
+    why = "consistency_weight is above 0, and a set has one view"
+  if why and config.student_reads == "set":
+    raise InputError(f"student_reads 'set' cannot be: {why}; use view")
+  return not why, why
 
 
 def _head(
@@ -284,14 +291,16 @@ def predictor(saved: predict.Saved) -> Callable[[Sequence[Example]], predict.Ans
     loaded = adapters.load(saved.params, saved.meta)
     lm_batch_fn = experiment.lm_answers(config, lm, still())
   else:
-    loaded = predict.load_head(saved.params, saved.meta)._replace(
-        set_orders=saved.meta.get("set_orders"))
+    orders = saved.meta.get("set_orders")
+    if orders is not None and not (type(orders) is int and orders >= 1):
+      raise InputError(f"the student is damaged: its set_orders are {orders!r}; train it again")
+    loaded = predict.load_head(saved.params, saved.meta)._replace(set_orders=orders)
     lm_batch_fn = batch_fn(config, lm, still())
 
   def answer(examples: Sequence[Example]) -> predict.Answers:
     prepared = predict.prepare(saved, lm, examples)
     if loaded.set_orders is not None:
-      sets.check(config, prepared, *(adapters.SET if saved.meta["name"] in adapters.NAMES else SET))
+      sets.check(config, prepared, *_AT_USE)
     if config.embed_mode == "segments":  # the features of a run have a place for each of its own
       layers = layers_of(config.embed_layer, lm.config.num_layers)
       places = saved.meta["feature_size"] // (lm.config.width * len(layers))

@@ -203,8 +203,8 @@ def test_its_predictions_again(finished, config, tmp_path):
 @pytest.mark.parametrize("student", ["set", "lora"])
 def test_the_language_model_itself_as_the_student(config, tmp_path, student):
   own = dataclasses.replace(
-      config, student=student, lora_rank=2, lora_steps=6, lora_eval_every=3, lora_batch_tokens=256,
-      lora_learning_rate=1e-2, lora_control=student == "lora")
+      config, student=student, student_reads="auto", lora_rank=2, lora_steps=6, lora_eval_every=3,
+      lora_batch_tokens=256, lora_learning_rate=1e-2, lora_control=student == "lora")
   results = recipe.run(own, tmp_path / "out")
   block = results["student"]
   assert len(block["history"]) == 3 and block["chosen_by"] == "validation"
@@ -234,12 +234,26 @@ def test_the_language_model_itself_as_the_student(config, tmp_path, student):
 def test_a_set_without_training_is_the_models_own_reading(config, tmp_path):
   found = {}
   for orders in (1, 4):
-    own = dataclasses.replace(config, student="set", lora_steps=0, set_orders=orders)
+    own = dataclasses.replace(
+        config, student="set", student_reads="auto", lora_steps=0, set_orders=orders)
     block = recipe.run(own, tmp_path / str(orders))["student"]
     assert block["best_step"] == 0 and len(block["history"]) == 1
     assert block["order_blind"]["max_tv"] < 1e-5 and 0 <= block["fidelity"] < 10
     found[orders] = block["fidelity"]
   assert found[1] != found[4]  # two readings of the same rows
+
+
+def test_how_a_student_reads_may_change_until_it_is_finished(finished, config, tmp_path):
+  """The rows of the views are gone on with; those of other sets are not."""
+  _, plain = finished
+  fields = ({"student_reads": "auto", "set_orders": 2}, {"student_reads": "auto"},
+            {"student_reads": "view"})
+  for own in fields:
+    results = recipe.run(dataclasses.replace(config, **own), tmp_path / "out")
+    assert (tmp_path / "out/set.zarr").exists() == (own["student_reads"] == "auto")
+    assert results["cost"]["rows_run"] == (results["cost"]["rows"] if own is fields[0] else 0)
+    (tmp_path / "out/results.json").unlink()
+  assert _without_clock(results) == _without_clock(plain)
 
 
 def test_attention_over_sentences_as_the_student(config, tmp_path):
@@ -264,7 +278,8 @@ def test_attention_over_sentences_as_the_student(config, tmp_path):
 def test_a_head_that_reads_sets(finished, config, tmp_path):
   """No order of the text changes its answer; everything else is as it was."""
   _, plain = finished
-  results = recipe.run(dataclasses.replace(config, student_reads="set"), tmp_path / "out")
+  results = recipe.run(dataclasses.replace(config, student_reads="auto"), tmp_path / "out")
+  assert results["student"]["reads"] == "set" and plain["student"]["reads"] == "view"
   assert results["baseline"] == plain["baseline"]
   for own, other in ((results["student"], plain["student"]),
                      *((r["controls"]["shuffled_targets"] for r in (results, plain)),)):
@@ -277,7 +292,8 @@ def test_a_head_that_reads_sets(finished, config, tmp_path):
   assert results["student"]["order_blind"]["max_tv"] < 1e-5
   assert results["cost"]["rows"] == plain["cost"]["rows"]
   examples = results["data"]["test"]["examples"] + results["data"]["train"]["examples"]
-  assert results["cost"]["set_rows"] > examples
+  assert results["cost"]["sets"]["rows"] > examples
+  assert results["cost"]["sets"]["tokens"] > 0 and "sets" not in plain["cost"]
   kept = json.loads((tmp_path / "out/predictions.json").read_text())
   part = pathlib.Path(again.write_test_part(config, tmp_path / "new.jsonl"))
   rows = list(map(json.loads, part.read_text().splitlines()))
@@ -290,6 +306,9 @@ def test_a_head_that_reads_sets(finished, config, tmp_path):
     order = [made.ids.index(i) for i in kept["id"]]
     np.testing.assert_allclose(
         np.exp(made.answers.student)[order], kept["probabilities"]["student"], atol=2e-6)
+    assert made.who == "LM as a set"
+    as_set = np.array(kept["probabilities"]["set"])
+    np.testing.assert_allclose(np.exp(made.answers.baseline)[order], as_set, atol=2e-6)
   reported.check_run(tmp_path / "out")
 
 
@@ -300,15 +319,21 @@ def test_a_head_that_reads_sets(finished, config, tmp_path):
 def test_sets_are_read_where_they_are_sets(config, fields, reads):
   own = dataclasses.replace(config, student_reads="auto", **fields)
   asked = experiment.ask(dataclasses.replace(own, symmetry="segment_order"))
-  assert recipe._reads_sets(own, asked) == (reads == "set")
+  is_set, why = recipe._reads_sets(own, asked)
+  assert is_set == (reads == "set")
+  assert (why is None) == (is_set or own.student == "lora")
 
 
 @pytest.mark.parametrize("fields", [
-    {}, {"student_reads": "set"}, {"student": "lora", "lora_steps": 2, "lora_dtype": "bfloat16", "consistency_weight": 1.0}])
+    {}, {"student_reads": "set"},
+    {"student": "lora", "lora_steps": 2, "lora_dtype": "bfloat16", "consistency_weight": 1.0}])
 def test_other_questions_are_learned_from_only(config, tmp_path, fields):
   found = recipe.run(dataclasses.replace(
       config, extra_questions=1, k_extra=2, embed_layer="-1", **fields), tmp_path / "out")
-  assert found["data"]["train"]["extra"] > 0 and np.isfinite(found["student"]["fidelity"])
+  extra = found["data"]["train"]["extra"]
+  assert extra > 0 and np.isfinite(found["student"]["fidelity"])
+  if "student_reads" in fields:
+    assert found["student"]["reads"] == "set" and found["cost"]["sets"]["rows"] > extra + 12 + 6
   # Nor does the constant control, which stands for examples like those of the test part, know them.
   plain = recipe.run(dataclasses.replace(config, embed_layer="-1", steps=1), tmp_path / "plain")
   constant, own = (r["controls"]["constant"]["nll"] for r in (found, plain))
@@ -320,12 +345,14 @@ def test_other_questions_are_learned_from_only(config, tmp_path, fields):
     ({"student": "attention"}, "needs the states of the prompt's segments, got embed_mode 'last_m"),
     ({"student": "lora", "lora_targets": "q,w"}, "there is no matrix 'w' to adapt"),
     ({"student": "lora", "hard_label_weight": 0.5}, "from the teacher alone, got hard"),
-    ({"student": "set", "symmetry": "segment_order,demonstration_order"}, "only the symmetry"),
-    ({"student": "set", "student_reads": "set"}, "'set' is for heads, got the student 'set'"),
-    ({"student_reads": "set", "symmetry": "paraphrase"}, "'set' reads the evidence as a set"),
-    ({"student_reads": "set", "keep_last": 1}, "leave some of it in place: use view"),
-    ({"student_reads": "set", "consistency_weight": 1.0}, "needs two views of an example"),
-    ({"student": "set", "keep_first": 1}, "but keep_first or keep_last leave some of it in place"),
+    ({"student": "set", "student_reads": "auto", "symmetry": "segment_order,demonstration_order"},
+     "only the views of"),
+    ({"student": "lora", "student_reads": "set"}, "'set' is for heads, got the student 'lora'"),
+    ({"student": "set", "student_reads": "view"}, "'view' is for heads, got the student 'set'"),
+    ({"student_reads": "set", "symmetry": "paraphrase"}, "cannot be: only the views of"),
+    ({"student_reads": "set", "keep_last": 1}, "leave some of the evidence in place; use view"),
+    ({"student_reads": "set", "consistency_weight": 1.0}, "and a set has one view; use view"),
+    ({"student": "set", "student_reads": "auto", "keep_first": 1}, "keep_last leave some of the"),
 ])
 def test_students_that_cannot_be_are_refused_before_anything_is_written(
     config, tmp_path, fields, says):
