@@ -119,7 +119,7 @@ def test_gradient_is_that_of_forward_mode_and_of_no_remat(case):
 
 
 def test_rows_are_looked_at_in_the_reading_that_will_be_used(case):
-  as_set = language.apart(case.plan, SYMMETRY, (0, 2))
+  as_set = language.as_set(case.plan, SYMMETRY, 4)
   looked_at = case.targets((6, 7), "canonical")
   found = case.train(steps=0, valid_plan=as_set)
   inputs = _packed(as_set, looked_at.row)
