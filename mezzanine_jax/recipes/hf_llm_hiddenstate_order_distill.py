@@ -142,7 +142,7 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
       for name, own in plans.items()})
   ids = [e.id for e in data.examples]
   if is_set:
-    set_store, set_cost = _score_sets(folder, plans[SET_ROWS], lm_batch_fn, lm, ids)
+    set_store, set_seconds = _score_sets(folder, plans[SET_ROWS], lm_batch_fn, lm, ids)
   scored = experiment.score(folder, plan, lm_batch_fn, lm.params, ids)
   data_block = experiment.data_block(asked, plan)
   all_views = config.student_views == "all"
@@ -172,7 +172,9 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
     read = rows
     if is_set:
       read = sets.data(rows, set_store, set_rows, plan)
-      scored.cost["sets"] = set_cost
+      set_cost = language.cost(plans[SET_ROWS])
+      scored.cost["sets"] = {name: set_cost[name] for name in ("rows", "tokens", "padded_tokens")}
+      scored.cost["seconds"] += set_seconds
     asked = asked._replace(lm=None)
     del lm  # training needs the room that the weights take
     learned, history = _head(config, sizes, read, parts, usual, folder, meta)
@@ -237,16 +239,15 @@ def _reads_sets(config: Config, asked: experiment.Asked) -> tuple[bool, str | No
 def _score_sets(
     folder: runs.Folder, plan: language.Plan, lm_batch_fn: Callable[..., scoring.Scores],
     lm: LanguageModel, ids: Sequence[str],
-) -> tuple[store_lib.Store | None, dict[str, Any]]:
-  """The store of the rows that are read as sets, in the first process; and what they cost."""
+) -> tuple[store_lib.Store | None, float]:
+  """The store of the rows that are read as sets, in the first process; and seconds."""
   started, store = time.monotonic(), None
   with (contextlib.suppress(hosts.Left),  # other processes have views to score yet
         progress.rows("scoring sets", len(plan.rows.example)) as written):
     store, _ = language.score(
         plan, lm_batch_fn, lm.params, *runs.rows_of(folder, SET_ROWS), ids=ids,
         about=runs.about(folder), progress=written, processes=hosts.here())
-  cost = {name: language.cost(plan)[name] for name in ("rows", "tokens", "padded_tokens")}
-  return store, cost | {"seconds": time.monotonic() - started}
+  return store, time.monotonic() - started
 
 
 def _head(
