@@ -12,6 +12,20 @@ _SECONDS_A_LINE = 30.0  # of a log
 _SECONDS_OF_A_RATE = 300.0
 
 
+def note(text: str) -> None:
+  """A line on standard error, where the bars are.
+
+  Args:
+    text: what is to be known before a long step.
+
+  Example:
+    >>> note("three views of each text")
+  """
+  from rich.console import Console
+
+  Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=False)
+
+
 @contextlib.contextmanager
 def bar(
     title: str, total: int | None = None, get_time: Callable[[], float] = time.monotonic

@@ -100,7 +100,7 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
       f" error, clustered by {cluster(results)}. Fidelity: distance of the one pass to the teacher"
       f" over the {who}'s own, 1 is no nearer than asking the {who} once; a teacher of K views is"
       " still off by the luck of the draw. Controls: the constant always answers the mean teacher,"
-      f" the shuffled one learned from other examples' targets{_set_control(results)}.\n"
+      f" the shuffled one learned from other examples' targets.{_set_control(results)}\n"
   )
   shown = {f"{who}, single view": results["baseline"], "teacher": results["teacher"],
            "student": results["student"]}
@@ -193,8 +193,9 @@ def _set_control(results: Mapping[str, Any]) -> str:
   """Words for the control of a student that reads sets, where there is one."""
   if "set" not in results["controls"]:
     return ""
-  return (f", and the {results.get('who', 'LM')} itself was asked about the sets that the student"
-          " reads, so that no order moves either, by construction")
+  who = results.get("who", "LM")
+  return (f" {NAMES['set']}: the {who} asked about the sets that the student reads, untrained; no"
+          " order moves what reads sets, by construction.")
 
 
 def _untrained(results: Mapping[str, Any]) -> str:

@@ -2,10 +2,11 @@
 
 1. Questions about passages, as prompts; the passage's sentences may change places.
 2. Every example's canonical prompt and K of its views go through the LM once each.
-3. The teacher is the mean belief over the views; a student learns it from any one view: the
-   LM's own answer with a correction from the hidden states, or a head on these alone.
-4. On unseen passages: how far LM, student and two controls move over the views, and how
-   far they are from the teacher.
+3. The teacher is the mean belief over the views; a student learns it from one pass over the
+   set of the sentences, or over any one view: the LM's own answer with a correction from the
+   hidden states, or a head on these alone.
+4. On unseen passages: how far LM, student and controls move over the views, and how far they
+   are from the teacher.
 """
 
 import contextlib
@@ -117,6 +118,8 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   data, lm = asked.data, asked.lm
   layers = layers_of(config.embed_layer, lm.config.num_layers)
   is_set, why_view = _reads_sets(config, asked)
+  if why_view:
+    progress.note(f"the student will read texts as they stand, not sets: {why_view}")
   if config.student in adapters.NAMES:
     adapters.check(config, asked)
   if config.embed_mode == "segments" and "paraphrase" in config.symmetry:
