@@ -17,15 +17,15 @@ from mezzanine_jax import mesh as mesh_lib
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.load import load_config
 from mezzanine_jax.plan_programs import (
-  Layout,
-  Model,
-  Scoring,
-  Task,
-  Training,
-  layout_of,
-  score,
-  train_adapters,
-  train_head,
+    Layout,
+    Model,
+    Scoring,
+    Task,
+    Training,
+    layout_of,
+    score,
+    train_adapters,
+    train_head,
 )
 from mezzanine_jax.symmetries import make_symmetry
 from mezzanine_jax.topologies import Topology
@@ -111,7 +111,7 @@ def plan(
       min(row_tokens, longest), longest)
   rows = config.n_test * (config.k_test + 1)
   reads_sets = getattr(config, "student_reads", "view") != "view" and not (
-      config.student in adapters_lib.NAMES or config.consistency_weight or sets.why_not(config))
+      config.student in adapters_lib.NAMES or sets.why_no_head(config))
   if reads_sets:  # and all views of a few
     rows += config.n_test + config.n_train * (config.extra_questions + 1)
     rows += sets.CHECKED * config.k_test

@@ -23,7 +23,7 @@ def note(text: str) -> None:
   """
   from rich.console import Console
 
-  Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=False)
+  _print(Console(stderr=True), text)
 
 
 @contextlib.contextmanager

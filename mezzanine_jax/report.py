@@ -142,8 +142,6 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
       notes.add_row("note", f"accuracy on the {own['examples']} {part} test examples: {shown}")
   for message in data["notes"].get("messages", []):
     notes.add_row("note", message)
-  if why := results["student"].get("reads_why"):
-    notes.add_row("note", f"the student reads texts as they stand, not sets: {why}")
   for line in prompt_lines(data["prompts"]):
     notes.add_row("note", line)
   console.print(notes)

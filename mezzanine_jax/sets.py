@@ -29,6 +29,19 @@ def why_not(config: Any) -> str | None:
   return None
 
 
+def why_no_head(config: Any) -> str | None:
+  """Why a head of a configuration cannot read sets, each of which is one row.
+
+  Args:
+    config: has the fields of `settings.SymmetryFields` and `TrainingFields`.
+  """
+  if why := why_not(config):
+    return why
+  if config.consistency_weight:
+    return "consistency_weight is above 0, and a set has one view"
+  return None
+
+
 def why_not_these(prepared: language.Prepared) -> str | None:
   """Why some prompts cannot be read as sets: they have to be known by their sentences."""
   inexact = sum(not made.exact for made in prepared.tokenized)

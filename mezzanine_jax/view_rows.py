@@ -15,7 +15,7 @@ CHUNK = 128  # rows whose tokens are looked up in one call; and examples, when r
 
 def texts_of(
     symmetry: Symmetry, xs: prompts.Prompt, rows: engine.Rows, source: np.ndarray,
-    orders: int | None = None, is_sorted: bool = False,
+    orders: int = 1, is_sorted: bool = False,
 ) -> Callable[[np.ndarray], packing.Texts]:
   """A function from rows to the tokens of their views, and to how they are read."""
 
@@ -26,7 +26,7 @@ def texts_of(
       x = prompts.sort_evidence(x) if is_sorted else x
       return packing.Texts(*prompts.pack(x), x.choices, x.choice_lengths, x.choice_chars,
                            jnp.cumsum(jnp.asarray(x.lengths)),
-                           prompts.set_places(x, orders) if (orders or 1) > 1 else None)
+                           prompts.set_places(x, orders) if orders > 1 else None)
 
     return jax.vmap(one)(elements, xs)
 

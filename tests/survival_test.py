@@ -93,10 +93,11 @@ def _figures(out):
 def _check_same(run, whole):
   """The same figures, rows and params, bit for bit; nothing is left lying about."""
   assert _figures(run.out) == _figures(whole.out)
-  ours, theirs = (store_lib.reopen(r.out / "views.zarr") for r in (run, whole))
-  assert set(ours.arrays) == set(theirs.arrays)
-  for name in ours.arrays:
-    np.testing.assert_array_equal(store_lib.read(ours, name), store_lib.read(theirs, name))
+  for path in whole.out.glob("*.zarr"):
+    ours, theirs = (store_lib.reopen(r.out / path.name) for r in (run, whole))
+    assert set(ours.arrays) == set(theirs.arrays)
+    for name in ours.arrays:
+      np.testing.assert_array_equal(store_lib.read(ours, name), store_lib.read(theirs, name))
   params, meta = checkpoints.load_student(run.out / "student")
   same, meant = checkpoints.load_student(whole.out / "student")
   jax.tree.map(np.testing.assert_array_equal, params, same)

@@ -12,13 +12,13 @@ import numpy as np
 
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.attention import (
-  Array,
-  DTypeLike,
-  Stream,
-  attend,
-  attend_orders,
-  one_row,
-  product,
+    Array,
+    DTypeLike,
+    Stream,
+    attend,
+    attend_orders,
+    one_row,
+    product,
 )
 from mezzanine_jax.models.transformer_config import ACTIVATIONS, TransformerConfig
 

@@ -44,7 +44,7 @@ from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax import show as show_lib
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.allowed import FEATURES_DTYPES
-from mezzanine_jax.base import Example, Symmetry
+from mezzanine_jax.base import Example, Params, Symmetry
 from mezzanine_jax.base_distill import STUDENT_VIEWS
 from mezzanine_jax.config import arguments_of, option
 from mezzanine_jax.errors import InputError
@@ -119,7 +119,8 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   layers = layers_of(config.embed_layer, lm.config.num_layers)
   is_set, why_view = _reads_sets(config, asked)
   if why_view:
-    progress.note(f"the student will read texts as they stand, not sets: {why_view}")
+    as_views = f"the student reads texts as they stand, not sets: {why_view}"
+    progress.note(as_views)
   if config.student in adapters.NAMES:
     adapters.check(config, asked)
   if config.embed_mode == "segments" and "paraphrase" in config.symmetry:
@@ -145,9 +146,12 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
       for name, own in plans.items()})
   ids = [e.id for e in data.examples]
   if is_set:
-    set_store, set_seconds = _score_sets(folder, plans[SET_ROWS], lm_batch_fn, lm, ids)
+    set_store, set_seconds = _score_sets(folder, plans[SET_ROWS], lm_batch_fn, lm.params, ids)
   scored = experiment.score(folder, plan, lm_batch_fn, lm.params, ids)
   data_block = experiment.data_block(asked, plan)
+  if why_view:
+    notes = data_block["notes"]
+    data_block["notes"] = notes | {"messages": [*notes.get("messages", []), as_views]}
   all_views = config.student_views == "all"
   rows = data_lib.DistillData(
       features=store_lib.read(scored.store, "features"),
@@ -201,7 +205,7 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   blocks["baseline"] |= comparison.representation_block(
       rows.features, *(a[test] for a in scored.index[1:]), clusters)
   blocks["student"] |= history | {
-      "reads": "set" if is_set or config.student == "set" else "view", "reads_why": why_view}
+      "reads": "set" if is_set or config.student == "set" else "view"}
   results = report.header(NAME, config) | blocks | {
       **moved.blocks(asked, plan, lm_test, test, config.n_examples),
       "noise_floor": scored.noise_floor,
@@ -231,9 +235,7 @@ def _reads_sets(config: Config, asked: experiment.Asked) -> tuple[bool, str | No
     return False, None
   if config.student_reads == "view":
     return False, None
-  why = sets.why_not(config) or sets.why_not_these(asked.prepared)
-  if not why and config.consistency_weight:
-    why = "consistency_weight is above 0, and a set has one view"
+  why = sets.why_no_head(config) or sets.why_not_these(asked.prepared)
   if why and config.student_reads == "set":
     raise InputError(f"student_reads 'set' cannot be: {why}; use view")
   return not why, why
@@ -241,14 +243,14 @@ def _reads_sets(config: Config, asked: experiment.Asked) -> tuple[bool, str | No
 
 def _score_sets(
     folder: runs.Folder, plan: language.Plan, lm_batch_fn: Callable[..., scoring.Scores],
-    lm: LanguageModel, ids: Sequence[str],
+    params: Params, ids: Sequence[str],
 ) -> tuple[store_lib.Store | None, float]:
   """The store of the rows that are read as sets, in the first process; and seconds."""
   started, store = time.monotonic(), None
   with (contextlib.suppress(hosts.Left),  # other processes have views to score yet
         progress.rows("scoring sets", len(plan.rows.example)) as written):
     store, _ = language.score(
-        plan, lm_batch_fn, lm.params, *runs.rows_of(folder, SET_ROWS), ids=ids,
+        plan, lm_batch_fn, params, *runs.rows_of(folder, SET_ROWS), ids=ids,
         about=runs.about(folder), progress=written, processes=hosts.here())
   return store, time.monotonic() - started
 
