@@ -34,3 +34,11 @@ def check_same(out, made, names=None):
     if own is not None:
       np.testing.assert_allclose(np.exp(own[rows]), expected, atol=2e-6)
   np.testing.assert_array_equal(made.labels[rows], kept["label"])
+
+
+def without_clock(results):
+  """The results but for what differs from one machine or hour to another."""
+  kept = {k: v for k, v in results.items() if k != "environment"}
+  clock = ("rows_run", "seconds", "views_per_second", "total_seconds", "peak_rss_mb")
+  kept["cost"] = {k: v for k, v in results["cost"].items() if k not in clock}
+  return kept
