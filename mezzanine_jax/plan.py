@@ -44,11 +44,13 @@ class Plan(NamedTuple):
     parameters: how many numbers it has.
     dtype: of its matrices.
     topology: what was compiled for.
-    rows: of the run, if no two views of an example are equal.
+    rows: of the run as they stand, if no two views of an example are equal.
+    set_rows: of the run that are read as sets, too; 0 where its student reads none.
     row_tokens: of a usual row.
     longest: tokens of the longest row.
     scoring: as it was asked for, in the layout that suits it; None where in no layout the weights
       alone fit.
+    sets: the scoring of sets, in the same layout; None where there are none, or no room for views.
     head: the training of the student; None where the recipe trains none on hidden states.
     adapters: that of `finetune`, in the first layout with room for it, or else the last one.
     better: the suggested scoring; `scoring` where nothing better was found, None where nothing
@@ -61,9 +63,11 @@ class Plan(NamedTuple):
   dtype: str
   topology: Topology
   rows: int
+  set_rows: int
   row_tokens: int
   longest: int
   scoring: Scoring | None
+  sets: Scoring | None
   head: Training | None
   adapters: Training | None
   better: Scoring | None
@@ -112,25 +116,28 @@ def plan(
   rows = config.n_test * (config.k_test + 1)
   reads_sets = getattr(config, "student_reads", "view") != "view" and not (
       config.student in adapters_lib.NAMES or sets.why_no_head(config))
-  if reads_sets:  # and all views of a few
-    rows += config.n_test + config.n_train * (config.extra_questions + 1)
-    rows += sets.CHECKED * config.k_test
   if hasattr(config, "k_train"):
     rows += config.n_train * (config.k_train + 1)
   rows += config.n_train * getattr(config, "extra_questions", 0) * (
       getattr(config, "k_extra", 0) + 1)
+  set_rows = 0
+  if reads_sets:  # one of every example, and all views of a few
+    set_rows = config.n_train * (config.extra_questions + 1)
+    set_rows += config.n_test + min(sets.CHECKED, config.n_test) * config.k_test
   every = _layouts(task, given)
   layouts, tried = _with_room(every, topology)
   with progress.bar("compiling the scoring"):
     scoring, vain = _asked(task, layouts)
+    as_sets = score(task, scoring.layout, scoring.batch_tokens, config.set_orders) if (
+        set_rows and scoring is not None and scoring.fits) else None
   with progress.bar("compiling the trainings"):
-    head = None if scoring is None else train_head(task, scoring.layout, rows)
+    head = None if scoring is None else train_head(task, scoring.layout, set_rows or rows)
     adapters = _adapters(task, layouts)
   with progress.bar("compiling other batches"):
     better = _better(task, layouts, scoring)
   return Plan(
       config.lm_name, efficiency.parameters(every[0].params), config.dtype, topology, rows,
-      task.row_tokens, longest, scoring, head, adapters, better, tried + vain)
+      set_rows, task.row_tokens, longest, scoring, as_sets, head, adapters, better, tried + vain)
 
 
 def _layouts(task: Task, given: Sequence[str]) -> list[Layout]:

@@ -158,13 +158,14 @@ def layout_of(task: Task, text: str, fully_sharded: bool) -> Layout:
       lambda leaf, spec: _struct(mesh, leaf.shape, leaf.dtype, spec), shapes, specs))
 
 
-def score(task: Task, layout: Layout, batch_tokens: int) -> Scoring:
+def score(task: Task, layout: Layout, batch_tokens: int, orders: int = 1) -> Scoring:
   """The recipe's function of a batch.
 
   Args:
     task: what is planned.
     layout: of the model.
     batch_tokens: of each batch; so many batches run side by side as `data` is long.
+    orders: over which attention is averaged, where rows are read as sets.
   """
   batch_fn = task.recipe.batch_fn(task.config, task.model, task.symmetry)
   params = layout.params
@@ -173,7 +174,7 @@ def score(task: Task, layout: Layout, batch_tokens: int) -> Scoring:
     params = params | {"layers": jax.tree.map(bits, params["layers"])}
   function, programs = mesh_lib.spread(batch_fn, layout.mesh, params), []
   for length in dict.fromkeys((task.longest, task.row_tokens)):
-    inputs, size = _inputs(task, layout.mesh, batch_tokens, length)
+    inputs, size = _inputs(task, layout.mesh, batch_tokens, length, orders)
     programs.append(estimates.program(
         function, (params, *inputs), task.topology, exact=task.exact))
     if not programs[-1].fits:  # then nobody asks how fast it would be

@@ -26,6 +26,8 @@ def show(plan: Plan) -> None:
   columns = {}
   if plan.scoring is not None:
     columns["scoring"] = plan.scoring.longest
+  if plan.sets is not None:
+    columns["sets"] = plan.sets.longest
   if plan.head is not None:
     columns["head step"] = plan.head.program
   if plan.adapters is not None:
@@ -119,6 +121,9 @@ def _findings(plan: Plan) -> list[str]:
                f" {better.rows_per_second:,.0f} rows/s.")
   else:
     out.append("It does not fit, nor does any smaller batch. " + _ways_out(plan))
+  if plan.sets is not None and not plan.sets.fits:
+    out.append("Sets do not fit in batches of that size: give fewer --batch_tokens, or fewer"
+               " --set_orders.")
   if plan.adapters is not None and not plan.adapters.program.fits:
     out.append("The LoRA step does not fit in any layout: " + _ways_out(plan))
   elif plan.adapters is not None and scoring is not None and (
@@ -129,12 +134,18 @@ def _findings(plan: Plan) -> list[str]:
 
 def _times(plan: Plan, scoring: Scoring) -> list[str]:
   """How long the run and its parts take."""
-  calls = math.ceil(plan.rows / scoring.rows)
-  total = calls * scoring.usual.seconds
-  out = [f"Scoring: at most {plan.rows:,} rows (views that are equal run once), {calls:,} calls of"
-         f" {scoring.rows:,} rows in {1e3 * scoring.usual.seconds:.3g} ms:"
-         f" {scoring.rows_per_second:,.0f} rows/s, {duration(total)}"
-         f" ({_used(scoring.usual, plan):.0%} of the peak rate)."]
+  total, out = 0.0, []
+  for name, rows, own in (("Scoring: at most {} rows (views that are equal run once)", plan.rows,
+                           scoring), ("Sets: {}", plan.set_rows, plan.sets)):
+    if own is None or not own.fits:
+      continue
+    calls = math.ceil(rows / own.rows)
+    seconds = calls * own.usual.seconds
+    total += seconds
+    out.append(f"{name.format(f'{rows:,}')}, {calls:,} calls of"
+               f" {own.rows:,} rows in {1e3 * own.usual.seconds:.3g} ms:"
+               f" {own.rows_per_second:,.0f} rows/s, {duration(seconds)}"
+               f" ({_used(own.usual, plan):.0%} of the peak rate).")
   if plan.head is not None and plan.head.program.fits:
     own = plan.head.steps * plan.head.program.seconds
     total += own

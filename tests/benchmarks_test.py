@@ -1,6 +1,7 @@
 """The benchmarks' own arithmetic, their processes, and that peers get equal weights and texts."""
 
 import io
+import json
 import os
 import pathlib
 import sys
@@ -16,6 +17,7 @@ import contenders  # noqa: E402
 import processes  # noqa: E402
 import scaling  # noqa: E402
 import score_views  # noqa: E402
+import set_orders  # noqa: E402
 import workload  # noqa: E402
 
 from mezzanine_jax.models.load import load_lm  # noqa: E402
@@ -194,3 +196,22 @@ def test_contenders_keep_their_process_and_take_turns(monkeypatch):
     for child in children:
       processes.stop(child)
   assert not any(child.process.is_alive() for child in children)
+
+
+def test_sets_are_timed_beside_the_same_texts_as_they_stand(tiny_lm, tmp_path, capsys):
+  path = tmp_path / "orders.json"
+  results = set_orders.main(["--model", tiny_lm, "--examples", "9", "--orders", "3", "--json",
+                             str(path), "--repetitions", "2", "--batch_tokens", "4096"])
+  assert json.loads(path.read_text()) == results
+  one, three = results["orders"]
+  assert (one["orders"], three["orders"]) == (1, 3) and one["times_an_ordinary_row"] == [1, 1]
+  assert three["times_an_ordinary_row"] == [
+      a / b for a, b in zip(three["seconds"], one["seconds"], strict=True)]
+  assert results["rows"] == 9 and results["tokens_a_row"] > 40
+  lines = capsys.readouterr().out.splitlines()[-4:]
+  assert max(map(len, lines)) <= 80 and lines[2].split()[2:] == ["1.00", "(1.00,", "1.00)"]
+  for wrong in (["--orders", "1,2"], ["--repetitions", "0"]):
+    with pytest.raises(SystemExit):
+      set_orders.parse(wrong)
+  with pytest.raises(SystemExit, match="nowhere"):
+    set_orders.main(["--model", "nowhere"])

@@ -54,9 +54,10 @@ def test_the_command_tells_everything_in_80_columns(tiny, capsys):
   # Embeddings and positions; norms; the four matrices of attention; the MLP; the last norm.
   count = (400 + 32) * 16 + 4 * 16 + 4 * 16 * 17 + 2 * 16 * 64 + 16 + 64 + 2 * 16
   assert f"{count:,} parameters in float32, on cpu" in text
-  assert "fits yes yes yes" in text
-  assert "at most 94 rows" in text  # 10 x 5 + 2 x 6, and sets of the views of 8 examples
-  assert "47 calls of 2 rows" in text
+  assert "scoring sets head step LoRA step" in text
+  assert "fits yes yes yes yes" in text
+  assert "at most 50 rows (views that are equal run once), 25 calls of 2 rows" in text
+  assert "Sets: 20, 10 calls of 2 rows" in text  # 10 + 2, and the views of 2
   assert "800 steps of student and control" in text and "LoRA" in text
   assert "--mesh data=1,model=1: every device holds the whole model" in text
   assert "Suggested: --batch_tokens" in text
@@ -84,6 +85,24 @@ def test_adapters_are_planned_as_they_are_trained(tiny):
   # What a set needs more: int32 places of 96 tokens in three orders (in place of their positions,
   # which nobody reads then), and what is text in the rows.
   assert as_set.program.arguments == one.program.arguments + 4 * 96 * 3
+
+
+def test_sets_are_planned_as_they_are_read(tiny):
+  recipe = get_recipe(RECIPE)
+  topology = topologies.Topology("cpu", CHIP, jax.local_devices(backend="cpu")[:1], 1)
+  as_set, as_views, small = (
+      plan_lib.plan(recipe, recipe.Config(
+          lm_name=tiny, n_train=4, n_test=20, k_train=2, k_test=3, batch_tokens=64,
+          extra_questions=1, **fields), topology)
+      for fields in ({"set_orders": 3}, {"student_reads": "view"}, {"set_orders": 1}))
+  assert as_set.rows == as_views.rows and as_views.set_rows == 0 and as_views.sets is None
+  assert as_set.set_rows == 4 * 2 + 20 + 8 * 3  # of eight examples all views are read
+  assert as_set.scoring.longest.arguments == as_views.scoring.longest.arguments
+  # The places of 64 tokens in three orders for their positions, and what is text in the rows.
+  more = as_set.sets.longest.arguments - as_set.scoring.longest.arguments
+  assert more == 4 * 64 * 3 and small.sets.longest.flops < as_set.sets.longest.flops
+  table = as_views.head.program.arguments - as_set.head.program.arguments
+  assert table > 0 and table % (as_views.rows - as_set.set_rows) == 0
 
 
 def test_weights_without_room_are_not_even_compiled(tiny, capsys):

@@ -103,7 +103,7 @@ def one_row(tokens: Array, positions: Array, segments: Array | None = None) -> S
 
 def attend(
     q: Array, k: Array, v: Array, stream: Stream, *, causal: bool, window: int | None,
-    dtype: DTypeLike, places: Array | None = None,
+    dtype: DTypeLike,
 ) -> Array:
   """Softmax attention within each row; scores, softmax and sums are float32.
 
@@ -115,7 +115,6 @@ def attend(
     causal: whether a token sees only what stands before it, and itself.
     window: a token sees positions nearer than this before it; None for no limit.
     dtype: of the products' inputs.
-    places: int32[R, L], where each token stands in its text; None where a row holds them in order.
 
   Returns:
     float32[R, L, H d]; anything at padding.
@@ -129,7 +128,7 @@ def attend(
     [1.0, 2.0]
     [2.0, 2.0]
   """
-  fused = causal and stream.segments is None and places is None and window is None
+  fused = causal and stream.segments is None and window is None
   if fused and jnp.dtype(dtype) == jnp.bfloat16 and jax.default_backend() == "gpu":
     return fused_causal(q, k, v, dtype=dtype, implementation="cudnn")
   num_rows, length, num_heads, head_dim = q.shape
@@ -140,23 +139,20 @@ def attend(
   q = q.transpose(0, 2, 3, 1, 4).astype(dtype)
   k, v = (a.transpose(0, 2, 1, 3).astype(dtype) for a in (k, v))
   order, segments = np.arange(length), stream.segments
-  ascending = places is None
-  if window is not None and ascending:
-    places = stream.positions[stream.rows]
+  places = None if window is None else stream.positions[stream.rows]
   block = max(_BLOCK, -(-length // (8 * _MAX_BLOCKS)) * 8)
   blocks = []
   for start in range(0, length, block):
     stop = min(start + block, length)
-    own, until = slice(start, stop), slice(0, stop if causal and ascending else length)
-    behind = None if places is None else (
-        places[:, None, None, own, None] - places[:, None, None, None, until])
+    own, until = slice(start, stop), slice(0, stop if causal else length)
     seen = np.array(True)
     if causal:
-      seen = order[own, None] >= order[None, until] if ascending else behind >= 0
+      seen = order[own, None] >= order[None, until]
     if segments is not None:
       keys, queries = segments[:, None, None, None, until], segments[:, None, None, own, None]
       seen = seen & ((keys == queries) | ((keys == 1) & (queries > 0)))
     if window is not None:
+      behind = places[:, None, None, own, None] - places[:, None, None, None, until]
       seen = seen & (behind < window)
     size = shared * (stop - start)
     folded = q[:, :, :, own].reshape(num_rows, num_kv_heads, size, head_dim)
@@ -173,8 +169,39 @@ def attend(
   return out.reshape(num_rows, length, num_heads * head_dim)
 
 
+def in_orders(stream: Stream) -> Stream:
+  """The same tokens in rows of their own for each of the stream's orders, which go in front.
+
+  Args:
+    stream: with `orders` [K, T] and `segments`, by which padding is known.
+
+  Returns:
+    `tokens`, `positions` and `home` [K, T], `rows` and `segments` [K, R, L]: K streams without
+    `orders`, whose tokens stand at their places in one order, padding behind them.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> stream = one_row(jnp.array([7, 8]), jnp.arange(2), jnp.ones(2, jnp.int32))
+    >>> stream = in_orders(stream._replace(orders=jnp.array([[0, 1], [1, 0]])))
+    >>> stream.rows.tolist(), stream.home.tolist()
+    ([[[0, 1]], [[1, 0]]], [[0, 1], [1, 0]])
+  """
+  rows, segments = stream.rows, stream.segments
+  length = rows.shape[1]
+
+  def one(order: Array) -> Stream:
+    places = jnp.where(segments > 0, order[rows], jnp.iinfo(order.dtype).max)
+    source = jnp.argsort(places, axis=1)
+    target = jnp.argsort(source, axis=1).astype(stream.home.dtype)
+    home = stream.home // length * length + target.reshape(-1)[stream.home]
+    own, kinds = (jnp.take_along_axis(a, source, axis=1) for a in (rows, segments))
+    return Stream(stream.tokens, order, own, home, kinds)
+
+  return jax.vmap(one)(stream.orders)
+
+
 def attend_orders(
-    attend_one: Callable[[Array, Any], Array], stream: Stream, rotary: Any
+    attend_one: Callable[[Stream, Any], Array], streams: Stream, rotary: Any
 ) -> Array:
   """Attention averaged over the orders of a text: what a token takes from others in the mean.
 
@@ -185,25 +212,26 @@ def attend_orders(
   approximation of the mean of K passes, exact where states do not depend on the order.
 
   Args:
-    attend_one: `(places int32[R, L], rotary) -> float32[R, L, F]`, attention in one order.
-    stream: with `orders`.
+    attend_one: `(stream, rotary) -> float32[T, F]`, attention in one order.
+    streams: K of them, see `in_orders`.
     rotary: arrays [K, ...], what the rotations of each order need; None for none.
 
   Returns:
-    float32[R, L, F].
+    float32[T, F].
 
   Example:
     >>> import jax.numpy as jnp
-    >>> stream = one_row(jnp.arange(2), jnp.arange(2))._replace(orders=jnp.array([[0, 1], [1, 0]]))
-    >>> attend_orders(lambda places, _: places[..., None] * 1.0, stream, None).tolist()
-    [[[0.5], [0.5]]]
+    >>> stream = one_row(jnp.arange(2), jnp.arange(2), jnp.ones(2, jnp.int32))
+    >>> streams = in_orders(stream._replace(orders=jnp.array([[0, 1], [1, 0]])))
+    >>> attend_orders(lambda stream, _: stream.positions[:, None] * 1.0, streams, None).tolist()
+    [[0.5], [0.5]]
   """
   # One after the other, each computed again for gradients: [L, L] numbers of one order at a time.
-  one = jax.checkpoint(lambda order, own: attend_one(order[stream.rows], own))
-  every = stream.orders, rotary
+  one = jax.checkpoint(attend_one)
+  every = streams, rotary
   first, rest = jax.tree.map(lambda a: a[0], every), jax.tree.map(lambda a: a[1:], every)
   total, _ = jax.lax.scan(lambda sums, own: (sums + one(*own), None), one(*first), rest)
-  return total / stream.orders.shape[0]
+  return total / streams.positions.shape[0]
 
 
 def fused_causal(q: Array, k: Array, v: Array, *, dtype: DTypeLike, implementation: str) -> Array:

@@ -17,6 +17,7 @@ from mezzanine_jax.models.attention import (
     Stream,
     attend,
     attend_orders,
+    in_orders,
     one_row,
     product,
 )
@@ -115,18 +116,15 @@ class _Block(nn.Module):
     if c.qk_norm:
       q = _Norm("rmsnorm", c.norm_eps, name="q_norm")(q)
       k = _Norm("rmsnorm", c.norm_eps, name="k_norm")(k)
-    v = v[stream.rows]
 
-    def attend_one(places, rotary):
+    def attend_one(stream, rotary):
       turned = (a if rotary is None else _rotate(a, *rotary) for a in (q, k))
-      return attend(*(a[stream.rows] for a in turned), v, stream, causal=c.causal,
-                    window=c.sliding_window, dtype=self.dtype, places=places)
+      out = attend(*(a[stream.rows] for a in (*turned, v)), stream, causal=c.causal,
+                   window=c.sliding_window, dtype=self.dtype)
+      return out.reshape(-1, out.shape[-1])[stream.home]
 
-    if stream.orders is None:
-      out = attend_one(None, rotary)
-    else:
-      out = attend_orders(attend_one, stream, rotary)
-    out = out.reshape(-1, out.shape[-1])[stream.home]
+    one_order = stream.positions.ndim == 1
+    out = attend_one(stream, rotary) if one_order else attend_orders(attend_one, stream, rotary)
     return self._linear(out, c.width, c.out_bias, "out")
 
   def _mlp(self, x):
@@ -184,9 +182,10 @@ class Transformer(nn.Module):
     """
     c = self.config
     wanted = layer_indices(c, layers)
-    positions = stream.positions if stream.orders is None else stream.orders
-    if stream.orders is not None and stream.segments is None:
+    as_set = stream.orders is not None
+    if as_set and stream.segments is None:
       raise InputError("a stream with orders needs segments: its padding would be seen otherwise")
+    streams = in_orders(stream) if as_set else stream
     table = self.param("embed", _INIT, (c.vocab_size, c.width))
     if not c.tied_embeddings:  # made here, used by `unembed`
       self.param("unembed", _INIT, (c.vocab_size, c.width))
@@ -197,9 +196,9 @@ class Transformer(nn.Module):
       hidden = jnp.take(table, stream.tokens, axis=0, mode="clip").astype(jnp.float32)
     if c.positions == "learned":
       places = self.param("positions", _INIT, (c.position_offset + c.max_positions, c.width))
-      placed = jnp.take(places, c.position_offset + positions, axis=0, mode="clip")
+      placed = jnp.take(places, c.position_offset + streams.positions, axis=0, mode="clip")
       placed = placed.astype(jnp.float32)
-      hidden = hidden + (placed if stream.orders is None else placed.mean(0))
+      hidden = hidden + (placed.mean(0) if as_set else placed)
     if c.token_types:
       types = self.param("token_types", _INIT, (c.token_types, c.width))
       hidden = hidden + types[0].astype(jnp.float32)
@@ -207,7 +206,7 @@ class Transformer(nn.Module):
       hidden = _Norm(c.norm, c.norm_eps, name="embed_norm")(hidden)
     embedded = hidden
 
-    rotary = _rotary(c, positions)
+    rotary = _rotary(c, streams.positions)
     inner = sorted({i for i in wanted if 0 < i < c.num_layers})
     slots = [inner.index(i) if i in inner else len(inner) for i in range(1, c.num_layers + 1)]
     kept = jnp.zeros((len(inner), *hidden.shape)) if inner else None
@@ -218,7 +217,7 @@ class Transformer(nn.Module):
     blocks = nn.scan(block, variable_axes={"params": 0}, split_rngs={"params": True},
                      in_axes=(0, nn.broadcast, nn.broadcast), length=c.num_layers)
     (hidden, kept), _ = blocks(c, self.dtype, name="layers")(
-        (hidden, kept), jnp.array(slots), stream, rotary)
+        (hidden, kept), jnp.array(slots), streams, rotary)
     known = {i: kept[n] for n, i in enumerate(inner)}
     known[0] = embedded
     if c.norm_place == "before":

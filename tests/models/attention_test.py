@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mezzanine_jax.models.attention import Stream, attend, attend_orders, fused_causal, product
+from mezzanine_jax.models.attention import (
+    Stream,
+    attend,
+    attend_orders,
+    fused_causal,
+    in_orders,
+    product,
+)
 
 
 def _stream(segments):
@@ -41,27 +48,37 @@ def test_equals_the_sum_written_out(causal, window, length):
       np.testing.assert_allclose(got[r, i, head], expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("window", [None, 5])
-@pytest.mark.parametrize("length", [7, 150])
-def test_averaged_over_orders_is_the_mean_of_texts_that_stand_so(length, window):
+@pytest.mark.parametrize("causal, window", [(True, None), (True, 5), (False, None)])
+@pytest.mark.parametrize("length", [9, 150])
+def test_averaged_over_orders_equals_the_mean_of_the_sums_written_out(length, causal, window):
   rng = np.random.default_rng(0)
-  q, k, v = (rng.normal(size=(1, length, heads, 4)).astype(np.float32) for heads in (4, 2, 2))
-  segments = np.ones((1, length), np.int32)
-  segments[0, length - 2 :] = 2, 0  # a continuation stands behind the text in every order
-  orders = np.tile(np.arange(length), (3, 1))
-  orders[:, : length - 2] = [rng.permutation(length - 2) for _ in range(3)]
-  settings = dict(causal=True, window=window, dtype="float32")
-  stream = _stream(segments)._replace(orders=orders)
-  expected = np.zeros((1, length, 16))
-  for places in orders:
-    there = np.argsort(places)
-    own = attend(q[:, there], k[:, there], v[:, there], _stream(segments), **settings)
-    expected[:, there] += np.asarray(own) / 3
-  got = attend_orders(
-      lambda places, _: attend(q, k, v, stream, places=places, **settings), stream, None)
-  np.testing.assert_allclose(got[:, :-1], expected[:, :-1], atol=2e-6)
-  plain = attend(q, k, v, _stream(segments), **settings)
-  assert np.abs(expected[:, :-1] - plain[:, :-1]).max() > 0.1
+  texts = length - 4, length // 2  # padding stands behind a text, and between its continuations
+  segments, orders = np.zeros((2, length), np.int32), np.zeros((3, 2, length), np.int32)
+  for r, text in enumerate(texts):
+    segments[r, :text], segments[r, -3:] = 1, [2, 0, 3]
+    for k in range(3):
+      orders[k, r, :text], orders[k, r, -3:] = rng.permutation(text), [text, 0, text]
+  q, k, v = (rng.normal(size=(2 * length, heads, 4)).astype(np.float32) for heads in (4, 2, 2))
+  stream = jax.tree.map(jnp.asarray, _stream(segments)._replace(orders=orders.reshape(3, -1)))
+
+  def attend_one(own, rotary):
+    assert rotary is None
+    arrays = (jnp.asarray(a)[own.rows] for a in (q, k, v))
+    found = attend(*arrays, own, causal=causal, window=window, dtype="float32")
+    return found.reshape(-1, 16)[own.home]
+
+  got = np.asarray(attend_orders(attend_one, in_orders(stream), None)).reshape(2, length, 4, 4)
+  for r, i in [(r, i) for r in range(2) for i in range(length) if segments[r, i]]:
+    expected = np.zeros((4, 4))
+    for place in orders[:, r]:
+      seen = [j for j in range(length) if segments[r, j] in (1, segments[r, i])
+              and (not causal or 0 <= place[i] - place[j] < (window or length))]
+      for head in range(4):
+        scores = k[r * length + np.array(seen), head // 2] @ q[r * length + i, head] / 2
+        weights = np.exp(scores - scores.max())
+        values = v[r * length + np.array(seen), head // 2]
+        expected[head] += weights @ values / weights.sum() / 3
+    np.testing.assert_allclose(got[r, i], expected, atol=2e-6)
 
 
 def test_without_segments_a_row_is_all_text():
