@@ -1,5 +1,6 @@
 """The verdict of a run: checks of the student, each a figure with a 95% interval and a bar."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -37,25 +38,44 @@ def verdict(
     distance: that of the distance to the teacher.
     kept: what must not get worse, the student's minus the baseline's.
   """
-  names = np.asarray(clusters)
-
-  def paired(
-      name: str, meaning: str, other: Any, figure: str, keep: np.ndarray,
-      bar: float = 0.0, below: bool = True,
-  ) -> dict[str, Any]:
-    a, b = (np.asarray(getattr(model, figure))[keep] for model in (student, other))
-    found = clustered.paired_difference(a, b, names[keep])
-    return check(name, meaning, found, interval(found, names[keep]), bar, below)
-
+  paired = functools.partial(_paired, student, np.asarray(clusters))
   near = clustered.Estimate(block["fidelity"], block["fidelity_stderr"])
   return [
       paired("gap_fell", f"the student's gap minus the {who}'s is below 0", lm, gap, movable),
       check("nearer_teacher_than_single_view", "fidelity is below 1", near,
             block["fidelity_interval"], 1.0),
-      paired("beats_constant", "distance to the teacher minus a constant's is below 0", constant,
-             distance, movable),
+      beats("constant", "a constant's", student, constant, movable, clusters, distance),
       paired(kept.name, kept.meaning, lm, kept.figure, kept.keep, kept.bar, kept.below),
   ]
+
+
+def beats(
+    name: str, whose: str, student: Any, other: Any, movable: np.ndarray, clusters: Sequence[str],
+    distance: str = "tv_to_teacher",
+) -> dict[str, Any]:
+  """Whether the student is nearer the teacher than another model, by a paired difference.
+
+  Args:
+    name: of the other model; the check is `beats_` and this.
+    whose: its distance, in words.
+    student: figures, as for `evaluation.moved_block`, as are other.
+    other: the other model's.
+    movable: bool[N].
+    clusters: N names.
+    distance: the figure.
+  """
+  return _paired(student, np.asarray(clusters), f"beats_{name}",
+                 f"distance to the teacher minus {whose} is below 0", other, distance, movable)
+
+
+def _paired(
+    student: Any, names: np.ndarray, name: str, meaning: str, other: Any, figure: str,
+    keep: np.ndarray, bar: float = 0.0, below: bool = True,
+) -> dict[str, Any]:
+  """A check of the student's figure minus the other one's, on the examples to keep."""
+  a, b = (np.asarray(getattr(model, figure))[keep] for model in (student, other))
+  found = clustered.paired_difference(a, b, names[keep])
+  return check(name, meaning, found, interval(found, names[keep]), bar, below)
 
 
 def check(

@@ -21,8 +21,9 @@ _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, err
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status.
 
-  2 for bad input or a disk that takes nothing, 130 when interrupted, 143 when terminated, 1 from
-  `cache verify` that found damage or `tune` that found no setting within range.
+  2 for bad input or a disk that takes nothing, 130 when interrupted, 141 when nobody
+  reads what is printed, 143 when terminated, 1 from `cache verify` that found damage or `tune` that
+  found no setting within range.
   """
   argv = list(sys.argv[1:] if argv is None else argv)
   if argv[:1] != ["run"]:
@@ -40,7 +41,9 @@ def _guarded(argv: list[str]) -> int:
   """Runs a command; errors of the user's, the disk and the machine become a sentence."""
   try:
     with preemption.raised():
-      return _run(argv)
+      status = _run(argv)
+    sys.stdout.flush()
+    return status
   except InputError as error:
     print(f"mezzanine: {' '.join(str(error).split())}", file=sys.stderr)
     return 2
@@ -53,6 +56,9 @@ def _guarded(argv: list[str]) -> int:
     saved = "what was done is saved, the same command continues"
     print(f"mezzanine: terminated; {saved if goes_on else 'nothing was written'}", file=sys.stderr)
     return 143
+  except BrokenPipeError:  # who reads has enough, such as `head`
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
+    return 141
   except OSError as error:
     if error.errno not in _DISK:
       raise
@@ -213,7 +219,8 @@ def _run_recipe(argv: list[str]) -> int:
 
   first = argparse.ArgumentParser(
       prog="mezzanine run", add_help=False, allow_abbrev=False,
-      usage="mezzanine run [RECIPE] [--config FILE] [--out DIR] [--FIELD VALUE ...]",
+      usage="mezzanine run [RECIPE]\n"
+      "                     [--config FILE] [--out DIR] [--FIELD VALUE ...]",
       description="Runs a recipe (which may be left out where the config names one). An unfinished"
       " run in DIR is continued, a finished one shown again."
       f" Recipes: {', '.join(recipe_names())}. `mezzanine run RECIPE --help` lists every field.",
@@ -265,8 +272,8 @@ def _plan(argv: list[str]) -> int:
   """`mezzanine plan [RECIPE] --topology T [--config FILE] [--model NAME] [--FIELD VALUE …]`."""
   first = argparse.ArgumentParser(
       prog="mezzanine plan", add_help=False, allow_abbrev=False,
-      usage="mezzanine plan [RECIPE] --topology T [--config FILE] [--model NAME] [--FIELD VALUE"
-      " ...]",
+      usage="mezzanine plan [RECIPE] --topology T\n"
+      "                      [--config FILE] [--model NAME] [--FIELD VALUE ...]",
       description="Compiles what a run would call, from shapes alone, for devices that need not be"
       " there, and tells whether it fits, what it costs and what would be better. Nothing is run.",
   )

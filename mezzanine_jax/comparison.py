@@ -1,13 +1,14 @@
 """Models side by side, on the same views of the same examples: the blocks of the results."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mezzanine_jax import clustered, evaluation, published, quality, targets, variances
+from mezzanine_jax import checks, clustered, evaluation, published, quality, targets, variances
 from mezzanine_jax.evaluation import Beliefs
 
 
@@ -78,6 +79,7 @@ def _gap_blocks(
 def student_blocks(
     lm: Beliefs, models: Mapping[str, Beliefs], labels: np.ndarray, clusters: Sequence[str],
     seed: int, who: str = "LM", measures: Measures = BELIEFS,
+    rivals: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
   """The blocks of a run with a student: those of `gap_blocks`, `student`, `controls`, `verdict`.
 
@@ -91,6 +93,8 @@ def student_blocks(
     seed: see `evaluation.gap_by_views`; of the resamples, too.
     who: what `lm` is called.
     measures: of the kind of predictions; those of real values have no `differences`.
+    rivals: controls that the student should be nearer the teacher than, beside the constant one,
+      and their distance in words: a check of each ends the verdict.
   """
   results = _gap_blocks(lm, labels, clusters, seed, measures)
   noise, movable = measures.teacher_noise(lm), np.asarray(lm.orbit_size) > 1
@@ -104,6 +108,8 @@ def student_blocks(
   verdict = measures.verdict(
       figures["student"], baseline, figures["constant"], student, movable, clusters, who
   )
+  verdict += [checks.beats(name, whose, figures["student"], figures[name], movable, clusters)
+              for name, whose in rivals.items()]
   results |= {"who": who, "student": student, "controls": blocks, "verdict": verdict}
   if measures.target == targets.VALUES:
     return results

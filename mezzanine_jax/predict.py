@@ -36,7 +36,6 @@ FIELDS = (
     "label_field", "label_map", "answer_form", "lm_name", "model_name", "encoder_name",
     "batch_tokens", "max_shapes",
 )
-_RETIRED = ("set_layers",)  # fields of earlier versions
 _OWN = "student"  # among the model's parameters, the student's
 
 
@@ -183,8 +182,7 @@ def load_saved(out: str | os.PathLike, **fields: Any) -> Saved:
     if name not in allowed:
       raise InputError(f"{name!r} cannot differ from the run's own"
                        f"{config_lib.did_you_mean(name, allowed)}")
-  known = {name: value for name, value in results["config"].items() if name not in _RETIRED}
-  config = config_lib.resolve(recipe.Config, known, fields)
+  config = config_lib.resolve(recipe.Config, results["config"], fields)
   params, meta = checkpoints.load_student(pathlib.Path(out) / runs.STUDENT)
   if "asking" not in meta or not isinstance(meta.get("model_digest"), str):
     raise InputError(

@@ -13,7 +13,8 @@ def main(argv: list[str]) -> int:
   """Runs the command; returns 0, or 1 where no setting lies within range."""
   first = argparse.ArgumentParser(
       prog="mezzanine tune", add_help=False, allow_abbrev=False,
-      usage="mezzanine tune [RECIPE] [--config FILE] --vary FIELD=VALUE,VALUE,...\n"
+      usage="mezzanine tune [RECIPE]\n"
+      "                      [--config FILE] --vary FIELD=VALUE,VALUE,...\n"
       "                      [--within FIGURE=LOW..HIGH] [--maximize FIGURE] [--most N]\n"
       "                      [--order N] [--out DIR] [--FIELD VALUE ...]",
       description="Runs a recipe with every setting of some fields, each in a folder of its own,"

@@ -1,6 +1,8 @@
 """The command line: help, bad input in one sentence, nothing half-written."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -145,11 +147,29 @@ def test_help_lists_every_field(capsys):
     assert f"--{name} " in text
 
 
+@pytest.mark.parametrize("command", ["run", "plan", "tune"])
+def test_help_is_80_columns_wide(command, monkeypatch, capsys):
+  from mezzanine_jax.recipes import recipe_names
+
+  monkeypatch.setenv("COLUMNS", "80")
+  for recipe in ([], *([name] for name in recipe_names())):
+    assert cli.main([command, *recipe, "--help"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
 def test_list_names_everything(capsys):
   assert cli.main(["list"]) == 0
   text = capsys.readouterr().out
   for name in (RECIPE, "evidence_qa", "hf_qa", "segment_order", "mlp"):
     assert name in text
+
+
+def test_a_reader_may_have_enough():
+  program = [sys.executable, "-c", "import sys, mezzanine_jax.cli as c; sys.exit(c.main(['list']))"]
+  with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    process.stdout.close()
+    assert process.stderr.read() == b""
+  assert process.returncode == 141
 
 
 def test_defaults_file_flags(tmp_path, monkeypatch, capsys):

@@ -51,6 +51,10 @@ def test_a_head_that_reads_sets(plain, config, tmp_path):
   control = results["controls"]["set"]
   assert control["gap"]["pairwise_tv"] == 0
   assert 0 < control["fidelity"] != results["student"]["fidelity"]
+  *same, beats = results["verdict"]
+  assert [c["check"] for c in same] == [c["check"] for c in plain["verdict"]]
+  apart = (results["student"]["tv_to_teacher_movable"] - control["tv_to_teacher_movable"])
+  assert beats["check"] == "beats_set" and beats["value"] == pytest.approx(apart, abs=1e-6)
   assert results["student"]["order_blind"]["views"] > 10
   assert results["student"]["order_blind"]["max_tv"] < 1e-5
   assert results["cost"]["rows"] == plain["cost"]["rows"]

@@ -1,14 +1,18 @@
 """Distill what a plant does next, averaged over its mirror image, into one pass.
 
-1. Steps of a simulated cart-pole: an observation, an action, the next observation. Seen in a
-   mirror, with the action the other way round, the plant does the mirror image of what it did.
-2. A small network, to which nothing of this is known, learns (z_t, a_t) → z_{t+1} from one half of
-   the episodes. Its state z is the observation, in units of its spread.
-3. The teacher is the mean of what it says of each step of the other half and of its mirror image,
-   mirrored back; a student learns it, and never sees what the plant really did.
-4. On test episodes: how far base model, student and two controls move, and how far off they are;
-   and whether what they predict finds the step's own next observation among all, with its action,
-   with none, and with another step's, which must hurt. `plant.png` shows it.
+1. Steps of a simulated cart-pole: an observation, an action, the next
+   observation. Seen in a mirror, with the action the other way round, the
+   plant does the mirror image of what it did.
+2. A small network, to which nothing of this is known, learns (z_t, a_t) →
+   z_{t+1} from one half of the episodes. Its state z is the observation, in
+   units of its spread.
+3. The teacher is the mean of what it says of each step of the other half and
+   of its mirror image, mirrored back; a student learns it, and never sees what
+   the plant really did.
+4. On test episodes: how far base model, student and two controls move, and how
+   far off they are; and whether what they predict finds the step's own next
+   observation among all, with its action, with none, and with another step's,
+   which must hurt. `plant.png` shows it.
 """
 
 import dataclasses

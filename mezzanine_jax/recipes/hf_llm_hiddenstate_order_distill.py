@@ -1,12 +1,14 @@
-"""Distill an LM's belief, averaged over views, into a student of its hidden states.
+"""Distill an LM's belief, averaged over views, into a head on its states.
 
-1. Questions about passages, as prompts; the passage's sentences may change places.
-2. Every example's canonical prompt and K of its views go through the LM once each.
-3. The teacher is the mean belief over the views; a student learns it from one pass over the
-   set of the sentences, or over any one view: the LM's own answer with a correction from the
-   hidden states, or a head on these alone.
-4. On unseen passages: how far LM, student and controls move over the views, and how far they
-   are from the teacher.
+1. Questions about passages, as prompts; the passage's sentences may change
+   places.
+2. Every example's canonical prompt and K of its views go through the LM once
+   each.
+3. The teacher is the mean belief over the views; a student learns it from one
+   pass over the set of the sentences, or over any one view: the LM's own
+   answer with a correction from the hidden states, or a head on these alone.
+4. On unseen passages: how far LM, student and controls move over the views,
+   and how far they are from the teacher.
 """
 
 import contextlib
@@ -199,7 +201,9 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
       for name, own in learned.items()
   }
   with progress.bar("evaluating"):
-    blocks = comparison.student_blocks(lm_test, models, data.labels[test], clusters, config.seed)
+    rivals = {SET_LM: "that of the LM as a set"} if SET_LM in models else {}
+    blocks = comparison.student_blocks(
+        lm_test, models, data.labels[test], clusters, config.seed, rivals=rivals)
   mass = store_lib.read(scored.store, "choice_mass")[plan.rows.canonical_row[test]]
   blocks["baseline"] |= comparison.choice_mass_block(mass, clusters)
   blocks["baseline"] |= comparison.representation_block(

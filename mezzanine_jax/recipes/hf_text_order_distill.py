@@ -1,12 +1,14 @@
-"""Distill a text classifier's belief, averaged over sentence orders, into a head of its kind.
+"""Distill a text classifier's mean belief over sentence orders into its like.
 
-1. Labelled texts; their sentences may change places. A frozen encoder gives the features of
-   every text's canonical order and of K of its views.
-2. A base head learns the labels of one half of the training examples, from the canonical order.
-3. The teacher is the base head's mean belief over the views, on the other half; a student of
-   the same kind learns it. No example is taught by a head that was trained on it.
-4. On test texts: how far base head, student and two controls move over the views, and how far
-   they are from the teacher.
+1. Labelled texts; their sentences may change places. A frozen encoder gives
+   the features of every text's canonical order and of K of its views.
+2. A base head learns the labels of one half of the training examples, from the
+   canonical order.
+3. The teacher is the base head's mean belief over the views, on the other
+   half; a student of the same kind learns it. No example is taught by a head
+   that was trained on it.
+4. On test texts: how far base head, student and two controls move over the
+   views, and how far they are from the teacher.
 """
 
 import dataclasses

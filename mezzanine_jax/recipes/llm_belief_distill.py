@@ -1,10 +1,13 @@
-"""Distill an LM's belief, averaged over views, into a tiny student that reads the text itself.
+"""Distill an LM's belief, averaged over views, into a tiny reader of texts.
 
-1. A causal LM answers a prompt about every example, on the canonical view and on K views.
-2. The teacher is the mean belief over the views. The student reads the canonical text only:
-   through a frozen small encoder, or by a small transformer or bag of embeddings of its own.
-3. On unseen examples: fidelity to the teacher, accuracy, gap (the student then reads the views,
-   too), two controls, and what an answer costs: parameters, FLOPs, texts a second.
+1. A causal LM answers a prompt about every example, on the canonical view and
+   on K views.
+2. The teacher is the mean belief over the views. The student reads the
+   canonical text only: through a frozen small encoder, or by a small
+   transformer or bag of embeddings of its own.
+3. On unseen examples: fidelity to the teacher, accuracy, gap (the student then
+   reads the views, too), two controls, and what an answer costs: parameters,
+   FLOPs, texts a second.
 """
 
 import dataclasses

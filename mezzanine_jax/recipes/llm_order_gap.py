@@ -1,9 +1,10 @@
-"""Measure how far a causal LM's answer moves over views that should not change it. No training.
+"""Measure how far a causal LM's answer moves over views. No training.
 
 1. Examples of any world, as prompts; a symmetry says what may change places.
 2. The canonical prompt and K views of each go through the LM once.
-3. The gap with its standard error, how often the answer flips, the gap against the number of
-   segments that may change places, and the examples that move most.
+3. The gap with its standard error, how often the answer flips, the gap against
+   the number of segments that may change places, and the examples that move
+   most.
 """
 
 import dataclasses

@@ -1,12 +1,15 @@
-"""Distill energies and forces, averaged over turns, moves and orders of particles, into one pass.
+"""Distill energies and forces, averaged over a cluster's views, into one pass.
 
-1. Clusters of particles whose energies and forces are known exactly; turned, moved or listed in
-   another order they have the same energy, and forces that turn and change places with them.
-2. A small network, to which nothing of this is known, learns them from one half of the clusters.
-3. The teacher is its mean over K views of each cluster of the other half, forces turned back; a
-   student learns it, and never sees an exact answer.
-4. On test clusters: how far base model, student and two controls move over the views, how far
-   they are from the teacher, and all of them from what is exact. `turning.png` shows it.
+1. Clusters of particles whose energies and forces are known exactly; turned,
+   moved or listed in another order they have the same energy, and forces that
+   turn and change places with them.
+2. A small network, to which nothing of this is known, learns them from one
+   half of the clusters.
+3. The teacher is its mean over K views of each cluster of the other half,
+   forces turned back; a student learns it, and never sees an exact answer.
+4. On test clusters: how far base model, student and two controls move over the
+   views, how far they are from the teacher, and all of them from what is
+   exact. `turning.png` shows it.
 """
 
 import dataclasses

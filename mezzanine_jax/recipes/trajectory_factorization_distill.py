@@ -1,16 +1,19 @@
-"""Distill a judge of plans, averaged over the orders that mean the same, into a model of its kind.
+"""Distill a judge of plans, averaged over equal orders, into one of its kind.
 
-1. An agent's plans on a grid with tools; steps that have nothing to do with each other commute.
-2. A small recurrent network learns, from half of the training plans, whether a plan gets what is
-   asked. The label comes from the simulation.
-3. The teacher is its mean belief over K orders of each plan of the other half, each a linear
-   extension of the steps' partial order; a student learns it. No plan is taught by a model that
-   was trained on it.
-4. On test plans: how far base model, student and two controls move with the order of independent
-   steps, and how far they are from the teacher. `trajectories.png` draws the plans that move most.
+1. An agent's plans on a grid with tools; steps that have nothing to do with
+   each other commute.
+2. A small recurrent network learns, from half of the training plans, whether a
+   plan gets what is asked. The label comes from the simulation.
+3. The teacher is its mean belief over K orders of each plan of the other half,
+   each a linear extension of the steps' partial order; a student learns it. No
+   plan is taught by a model that was trained on it.
+4. On test plans: how far base model, student and two controls move with the
+   order of independent steps, and how far they are from the teacher.
+   `trajectories.png` draws the plans that move most.
 
-A language model is asked about the same plans, as text, by `hf_llm_hiddenstate_order_distill` and
-`llm_order_gap` with `--world grid_trajectories --symmetry factorization`.
+A language model is asked about the same plans, as text, by
+`hf_llm_hiddenstate_order_distill` and `llm_order_gap` with `--world
+grid_trajectories --symmetry factorization`.
 """
 
 import dataclasses

@@ -1,12 +1,14 @@
-"""Distill an image classifier's belief, averaged over views, into a model of its kind.
+"""Distill an image classifier's mean belief over views into one of its kind.
 
-1. Labelled images; cropped, turned, mirrored or lit a little differently they are the same thing.
-2. A small convolutional network, or a head on a frozen vision model's features (`model_name`),
-   learns the labels of one half of the training images.
-3. The teacher is its mean belief over K views of each image of the other half; a student learns
-   it. No image is taught by a model that was trained on it.
-4. On test images: how far base model, student and two controls move over the views, and how far
-   they are from the teacher. `views.png` shows the images that move most.
+1. Labelled images; cropped, turned, mirrored or lit a little differently they
+   are the same thing.
+2. A small convolutional network, or a head on a frozen vision model's features
+   (`model_name`), learns the labels of one half of the training images.
+3. The teacher is its mean belief over K views of each image of the other half;
+   a student learns it. No image is taught by a model that was trained on it.
+4. On test images: how far base model, student and two controls move over the
+   views, and how far they are from the teacher. `views.png` shows the images
+   that move most.
 """
 
 import dataclasses
