@@ -309,17 +309,17 @@ def row(
 
 def show_head() -> None:
   """The table's head."""
-  print(' ' * 29 + f"{'fidelity':>17}{'gap':>6}{'ratio':>6}{'accuracy, to the LM':>22}", flush=True)
+  print(f"{'':29}{'passages':>8} {'fidelity':16}{'gap':>5} accuracy, to the LM", flush=True)
 
 
 def show(own: dict[str, Any]) -> None:
-  """One line of the table, 80 columns."""
-  passages = f" ({own['passages']})" if "passages" in own else ""
+  """One line of the table, 80 columns: passages, fidelity, gap over the LM's, accuracy."""
   low, high = own["fidelity_interval"]
   below, above = own["accuracy_difference_interval"]
-  print(f"{own['student'] + passages:29.29} {own['fidelity']:.2f} [{low:.2f},{high:.2f}]"
-        f" {own['pairwise_tv']:.3f} {own['gap_ratio']:5.2f}"
-        f" {own['accuracy_difference']:+.3f} [{below:+.2f},{above:+.2f}]", flush=True)
+  print(f"{own['student']:29}{own.get('passages', ''):>8}"
+        f" {own['fidelity']:.2f} [{low:.2f},{high:.2f}]"
+        f"{own['gap_ratio']:5.2f} {own['accuracy_difference']:+.3f} [{below:+.2f},{above:+.2f}]",
+        flush=True)
 
 
 def _beliefs(table: Table, log_probs: Any, as_set: bool = False) -> evaluation.Beliefs:
