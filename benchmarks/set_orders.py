@@ -38,13 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     raise SystemExit(f"error: {error}") from None
   batch_fn = jax.jit(recipe.batch_fn(config, asked.lm, asked.symmetry))
   params = language.ready(asked.lm.params)
-  inputs = {}
-  for orders in (1, *args.orders):
-    read = plan if orders == 1 else language.as_set(plan, asked.symmetry, orders)
-    read = language.only_rows(
-        read, plan.rows.canonical_row[asked.data.is_test], config.batch_tokens, config.max_shapes)
-    batch = read.batches[len(read.batches) // 2]
-    inputs[orders] = language.batch_inputs(read, batch)
+  canonical = plan.rows.canonical_row[asked.data.is_test]
+  plans = {1: plan} | {
+      orders: language.as_set(plan, asked.symmetry, orders) for orders in args.orders}
+  plans = {orders: language.only_rows(own, canonical, config.batch_tokens, config.max_shapes)
+           for orders, own in plans.items()}
+  batches = plans[1].batches  # those of all of them, which read the same texts
+  batch = batches[len(batches) // 2]
+  inputs = {orders: language.batch_inputs(own, batch) for orders, own in plans.items()}
   seconds = {orders: [] for orders in inputs}
   for turn in range(1 + args.repetitions):
     for orders, own in inputs.items():
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
       jax.block_until_ready(batch_fn(params, *own))
       if turn:  # the first compiles
         seconds[orders].append(time.perf_counter() - started)
-  rows, tokens = batch.stop - batch.start, int(read.lengths[batch.start : batch.stop].sum())
+  rows, tokens = batch.stop - batch.start, int(plans[1].lengths[batch.start : batch.stop].sum())
   results = {
       "benchmark": "set_orders", "model": args.model, "dtype": args.dtype, "data": args.data,
       "device": jax.devices()[0].device_kind, "rows": rows, "tokens_a_row": tokens / rows,

@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import os
 import pathlib
+import select
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
@@ -21,9 +22,9 @@ _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, err
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status.
 
-  2 for bad input or a disk that takes nothing, 130 when interrupted, 141 when nobody
-  reads what is printed, 143 when terminated, 1 from `cache verify` that found damage or `tune` that
-  found no setting within range.
+  2 for bad input or a disk that takes nothing, 130 when interrupted, 143 when terminated, 1 from
+  `cache verify` that found damage or `tune` that found no setting within range, and where nobody
+  reads any more what is printed (but for `predict`, which says on stderr what it did).
   """
   argv = list(sys.argv[1:] if argv is None else argv)
   if argv[:1] != ["run"]:
@@ -41,9 +42,10 @@ def _guarded(argv: list[str]) -> int:
   """Runs a command; errors of the user's, the disk and the machine become a sentence."""
   try:
     with preemption.raised():
-      status = _run(argv)
-    sys.stdout.flush()
-    return status
+      try:
+        return _run(argv)
+      finally:
+        sys.stdout.flush()  # a pipe that nobody reads is noticed here, not when Python ends
   except InputError as error:
     print(f"mezzanine: {' '.join(str(error).split())}", file=sys.stderr)
     return 2
@@ -56,9 +58,11 @@ def _guarded(argv: list[str]) -> int:
     saved = "what was done is saved, the same command continues"
     print(f"mezzanine: terminated; {saved if goes_on else 'nothing was written'}", file=sys.stderr)
     return 143
-  except BrokenPipeError:  # who reads has enough, such as `head`
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
-    return 141
+  except BrokenPipeError:
+    if not _is_unread():
+      raise
+    _print_nowhere()
+    return 1
   except OSError as error:
     if error.errno not in _DISK:
       raise
@@ -66,6 +70,20 @@ def _guarded(argv: list[str]) -> int:
     print(f"mezzanine: {where}{error.strerror}; the same command continues after that is put right",
           file=sys.stderr)
     return 2
+
+
+def _is_unread() -> bool:
+  """Whether standard output is a pipe of which who read it has enough, as `head` does."""
+  pipe = select.poll()
+  pipe.register(sys.stdout.fileno(), 0)
+  return any(event & select.POLLERR for _, event in pipe.poll(0))
+
+
+def _print_nowhere() -> None:
+  """From now on nothing is printed: Python would complain of an unread pipe when it ends."""
+  nowhere = os.open(os.devnull, os.O_WRONLY)
+  os.dup2(nowhere, sys.stdout.fileno())
+  os.close(nowhere)
 
 
 def _run(argv: list[str]) -> int:
@@ -157,8 +175,8 @@ def _predict(arguments: argparse.Namespace, fields: dict[str, str]) -> int:
     shown = sys.stderr
     try:
       print(predicted.lines(made), end="", flush=True)
-    except BrokenPipeError:  # whoever reads has enough, as `head` does
-      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+      _print_nowhere()
   else:
     predicted.write(made, arguments.out)
   print("\n".join(predicted.summary(made)), file=shown)

@@ -93,8 +93,8 @@ def student_blocks(
     seed: see `evaluation.gap_by_views`; of the resamples, too.
     who: what `lm` is called.
     measures: of the kind of predictions; those of real values have no `differences`.
-    rivals: controls that the student should be nearer the teacher than, beside the constant one,
-      and their distance in words: a check of each ends the verdict.
+    rivals: of beliefs, controls that the student should be nearer the teacher than, beside the
+      constant one, and their distance in words: a check of each ends the verdict.
   """
   results = _gap_blocks(lm, labels, clusters, seed, measures)
   noise, movable = measures.teacher_noise(lm), np.asarray(lm.orbit_size) > 1

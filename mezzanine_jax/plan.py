@@ -45,12 +45,11 @@ class Plan(NamedTuple):
     dtype: of its matrices.
     topology: what was compiled for.
     rows: of the run as they stand, if no two views of an example are equal.
-    set_rows: of the run that are read as sets, too; 0 where its student reads none.
+    set_rows: of the run that are read as sets, too; 0 where no head reads any.
     row_tokens: of a usual row.
     longest: tokens of the longest row.
     scoring: as it was asked for, in the layout that suits it; None where in no layout the weights
       alone fit.
-    sets: the scoring of sets, in the same layout; None where there are none, or no room for views.
     head: the training of the student; None where the recipe trains none on hidden states.
     adapters: that of `finetune`, in the first layout with room for it, or else the last one.
     better: the suggested scoring; `scoring` where nothing better was found, None where nothing
@@ -67,7 +66,6 @@ class Plan(NamedTuple):
   row_tokens: int
   longest: int
   scoring: Scoring | None
-  sets: Scoring | None
   head: Training | None
   adapters: Training | None
   better: Scoring | None
@@ -109,13 +107,13 @@ def plan(
     raise InputError(f"{config.lm_name!r} is an encoder; a causal language model is needed here")
   longest = min(config.max_length or architecture.max_positions, architecture.max_positions)
   choices = experiment.CHOICES if config.choices is None else config.choices.split("|")
+  reads_sets = getattr(config, "student_reads", "view") != "view" and not (
+      config.student in adapters_lib.NAMES or sets.why_no_head(config))
   task = Task(
       recipe, config, Model(architecture, jnp.dtype(config.dtype)), topology,
       make_symmetry(config.symmetry, **vars(config)), len(choices), choice_tokens,
-      min(row_tokens, longest), longest)
+      min(row_tokens, longest), longest, config.set_orders if reads_sets else None)
   rows = config.n_test * (config.k_test + 1)
-  reads_sets = getattr(config, "student_reads", "view") != "view" and not (
-      config.student in adapters_lib.NAMES or sets.why_no_head(config))
   if hasattr(config, "k_train"):
     rows += config.n_train * (config.k_train + 1)
   rows += config.n_train * getattr(config, "extra_questions", 0) * (
@@ -128,8 +126,6 @@ def plan(
   layouts, tried = _with_room(every, topology)
   with progress.bar("compiling the scoring"):
     scoring, vain = _asked(task, layouts)
-    as_sets = score(task, scoring.layout, scoring.batch_tokens, config.set_orders) if (
-        set_rows and scoring is not None and scoring.fits) else None
   with progress.bar("compiling the trainings"):
     head = None if scoring is None else train_head(task, scoring.layout, set_rows or rows)
     adapters = _adapters(task, layouts)
@@ -137,7 +133,7 @@ def plan(
     better = _better(task, layouts, scoring)
   return Plan(
       config.lm_name, efficiency.parameters(every[0].params), config.dtype, topology, rows,
-      set_rows, task.row_tokens, longest, scoring, as_sets, head, adapters, better, tried + vain)
+      set_rows, task.row_tokens, longest, scoring, head, adapters, better, tried + vain)
 
 
 def _layouts(task: Task, given: Sequence[str]) -> list[Layout]:
@@ -172,18 +168,18 @@ def _asked(task: Task, layouts: list[Layout]) -> tuple[Scoring | None, tuple[str
     (found if own.fits else vain).append(own)
     if own.fits and layout.mesh.shape[mesh_lib.MODEL] == 1:
       break
-  words = tuple(f"{own.layout.flags}: {max(own.longest.needed, own.usual.needed) / 2**30:.3g} GiB"
+  words = tuple(f"{own.layout.flags}: {own.largest.needed / 2**30:.3g} GiB"
                 " a device" for own in vain)
   if found:
     return max(found, key=lambda own: own.rows_per_second), words
-  return min(vain, key=lambda own: own.longest.needed, default=None), words
+  return min(vain, key=lambda own: own.largest.needed, default=None), words
 
 
 def _better(task: Task, layouts: list[Layout], scoring: Scoring | None) -> Scoring | None:
   """Larger batches where they are faster; smaller ones where these do not fit."""
   if scoring is None:
     return None
-  program, asked = scoring.longest, scoring.batch_tokens
+  program, asked = scoring.largest, scoring.batch_tokens
   if not scoring.fits:
     smaller = (asked // 2**i for i in range(1, asked.bit_length()))
     tries = ((layout, tokens) for tokens in smaller if tokens >= task.longest

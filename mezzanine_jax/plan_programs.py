@@ -60,6 +60,7 @@ class Task(NamedTuple):
     choice_tokens: tokens of the longest choice, Tc.
     row_tokens: tokens of a usual prompt.
     longest: tokens of the longest one.
+    set_orders: those of the sets that a head reads; None where it reads none.
   """
 
   recipe: ModuleType
@@ -71,6 +72,7 @@ class Task(NamedTuple):
   choice_tokens: int
   row_tokens: int
   longest: int
+  set_orders: int | None
 
   @property
   def exact(self) -> bool:
@@ -107,6 +109,7 @@ class Scoring(NamedTuple):
     longest: the program of the longest rows, which needs most memory.
     usual: the program of rows of usual length, which gives the speed.
     rows: that one call of `usual` scores, on all hosts.
+    sets: the same of rows that are read as sets; None where there are none, or no room for views.
   """
 
   layout: Layout
@@ -114,11 +117,18 @@ class Scoring(NamedTuple):
   longest: estimates.Program
   usual: estimates.Program
   rows: int
+  sets: "Scoring | None" = None
+
+  @property
+  def largest(self) -> estimates.Program:
+    """The program that needs most memory."""
+    of_sets = () if self.sets is None else (self.sets.largest,)
+    return max((self.longest, self.usual, *of_sets), key=lambda program: program.needed)
 
   @property
   def fits(self) -> bool:
-    """Whether there is room for both programs."""
-    return self.longest.fits and self.usual.fits
+    """Whether there is room for every program."""
+    return self.longest.fits and self.usual.fits and (self.sets is None or self.sets.fits)
 
   @property
   def rows_per_second(self) -> float:
@@ -158,15 +168,22 @@ def layout_of(task: Task, text: str, fully_sharded: bool) -> Layout:
       lambda leaf, spec: _struct(mesh, leaf.shape, leaf.dtype, spec), shapes, specs))
 
 
-def score(task: Task, layout: Layout, batch_tokens: int, orders: int = 1) -> Scoring:
-  """The recipe's function of a batch.
+def score(task: Task, layout: Layout, batch_tokens: int) -> Scoring:
+  """The recipe's function of a batch, of views and of sets.
 
   Args:
     task: what is planned.
     layout: of the model.
     batch_tokens: of each batch; so many batches run side by side as `data` is long.
-    orders: over which attention is averaged, where rows are read as sets.
   """
+  found = _score(task, layout, batch_tokens, 1)
+  if task.set_orders is None or not found.fits:
+    return found
+  return found._replace(sets=_score(task, layout, batch_tokens, task.set_orders))
+
+
+def _score(task: Task, layout: Layout, batch_tokens: int, orders: int) -> Scoring:
+  """The function of rows that attend in so many orders."""
   batch_fn = task.recipe.batch_fn(task.config, task.model, task.symmetry)
   params = layout.params
   if task.topology.name.startswith(CPU):  # what `language.ready` does to values

@@ -26,8 +26,8 @@ def show(plan: Plan) -> None:
   columns = {}
   if plan.scoring is not None:
     columns["scoring"] = plan.scoring.longest
-  if plan.sets is not None:
-    columns["sets"] = plan.sets.longest
+    if plan.scoring.sets is not None:
+      columns["sets"] = plan.scoring.sets.longest
   if plan.head is not None:
     columns["head step"] = plan.head.program
   if plan.adapters is not None:
@@ -111,19 +111,16 @@ def _findings(plan: Plan) -> list[str]:
       gain = better.rows_per_second / scoring.rows_per_second - 1
       out.append(f"Suggested: --batch_tokens {better.batch_tokens} {better.layout.flags}:"
                  f" {better.rows_per_second:,.0f} rows/s, {gain:.0%} more, in"
-                 f" {size(better.longest.needed)} a device.")
+                 f" {size(better.largest.needed)} a device.")
     else:
       out.append(f"Suggested: --batch_tokens {scoring.batch_tokens} {scoring.layout.flags}, as"
                  " planned: larger batches would not fit, or be less than 5% faster.")
   elif better is not None:
     out.append(f"It does not fit. It would with --batch_tokens {better.batch_tokens}"
-               f" {better.layout.flags}: {size(better.longest.needed)} a device,"
+               f" {better.layout.flags}: {size(better.largest.needed)} a device,"
                f" {better.rows_per_second:,.0f} rows/s.")
   else:
     out.append("It does not fit, nor does any smaller batch. " + _ways_out(plan))
-  if plan.sets is not None and not plan.sets.fits:
-    out.append("Sets do not fit in batches of that size: give fewer --batch_tokens, or fewer"
-               " --set_orders.")
   if plan.adapters is not None and not plan.adapters.program.fits:
     out.append("The LoRA step does not fit in any layout: " + _ways_out(plan))
   elif plan.adapters is not None and scoring is not None and (
@@ -134,18 +131,14 @@ def _findings(plan: Plan) -> list[str]:
 
 def _times(plan: Plan, scoring: Scoring) -> list[str]:
   """How long the run and its parts take."""
-  total, out = 0.0, []
-  for name, rows, own in (("Scoring: at most {} rows (views that are equal run once)", plan.rows,
-                           scoring), ("Sets: {}", plan.set_rows, plan.sets)):
-    if own is None or not own.fits:
-      continue
-    calls = math.ceil(rows / own.rows)
-    seconds = calls * own.usual.seconds
+  views = f"Scoring: at most {plan.rows:,} rows (views that are equal run once)"
+  total, text = _scoring_time(plan, scoring, plan.rows, views)
+  out = [text]
+  if scoring.sets is not None:
+    seconds, text = _scoring_time(
+        plan, scoring.sets, plan.set_rows, f"Sets: at most {plan.set_rows:,}")
     total += seconds
-    out.append(f"{name.format(f'{rows:,}')}, {calls:,} calls of"
-               f" {own.rows:,} rows in {1e3 * own.usual.seconds:.3g} ms:"
-               f" {own.rows_per_second:,.0f} rows/s, {duration(seconds)}"
-               f" ({_used(own.usual, plan):.0%} of the peak rate).")
+    out.append(text)
   if plan.head is not None and plan.head.program.fits:
     own = plan.head.steps * plan.head.program.seconds
     total += own
@@ -158,6 +151,16 @@ def _times(plan: Plan, scoring: Scoring) -> list[str]:
   busy = " Both were timed just now, and too low on a machine that had other work."
   is_cpu = plan.topology.name.startswith(CPU)
   return [*out, f"Times: {_HOW[scoring.usual.by]}.{busy if is_cpu else ''}"]
+
+
+def _scoring_time(plan: Plan, own: Scoring, rows: int, what: str) -> tuple[float, str]:
+  """Seconds, and how they come about."""
+  calls = math.ceil(rows / own.rows)
+  seconds = calls * own.usual.seconds
+  return seconds, (
+      f"{what}, {calls:,} calls of {own.rows:,} rows in {1e3 * own.usual.seconds:.3g} ms:"
+      f" {own.rows_per_second:,.0f} rows/s, {duration(seconds)}"
+      f" ({_used(own.usual, plan):.0%} of the peak rate).")
 
 
 def _used(program: Program, plan: Plan) -> float:

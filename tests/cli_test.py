@@ -1,6 +1,7 @@
 """The command line: help, bad input in one sentence, nothing half-written."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -164,12 +165,28 @@ def test_list_names_everything(capsys):
     assert name in text
 
 
-def test_a_reader_may_have_enough():
-  program = [sys.executable, "-c", "import sys, mezzanine_jax.cli as c; sys.exit(c.main(['list']))"]
-  with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("argv", [["list"], ["--help"], ["run", RECIPE, "--help"]])
+def test_a_reader_may_have_enough(argv, buffered):
+  call = f"import sys, mezzanine_jax.cli as c; sys.exit(c.main({argv}))"
+  flags = [] if buffered else ["-u"]
+  env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+  with subprocess.Popen([sys.executable, *flags, "-c", call], stdout=subprocess.PIPE,
+                        stderr=subprocess.PIPE, env=env) as process:
     process.stdout.close()
     assert process.stderr.read() == b""
-  assert process.returncode == 141
+  # argparse itself takes no notice of a write that fails.
+  assert process.returncode == 1 or "--help" in argv
+
+
+def test_other_broken_pipes_are_errors(monkeypatch):
+  def broken(argv):
+    raise BrokenPipeError("of a socket")
+
+  monkeypatch.setattr(cli, "_run", broken)
+  monkeypatch.setattr(cli, "_is_unread", lambda: False)
+  with pytest.raises(BrokenPipeError, match="of a socket"):
+    cli.main(["list"])
 
 
 def test_defaults_file_flags(tmp_path, monkeypatch, capsys):

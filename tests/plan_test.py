@@ -57,7 +57,7 @@ def test_the_command_tells_everything_in_80_columns(tiny, capsys):
   assert "scoring sets head step LoRA step" in text
   assert "fits yes yes yes yes" in text
   assert "at most 50 rows (views that are equal run once), 25 calls of 2 rows" in text
-  assert "Sets: 20, 10 calls of 2 rows" in text  # 10 + 2, and the views of 2
+  assert "Sets: at most 20, 10 calls of 2 rows" in text  # 10 + 2, and the views of 2
   assert "800 steps of student and control" in text and "LoRA" in text
   assert "--mesh data=1,model=1: every device holds the whole model" in text
   assert "Suggested: --batch_tokens" in text
@@ -95,14 +95,29 @@ def test_sets_are_planned_as_they_are_read(tiny):
           lm_name=tiny, n_train=4, n_test=20, k_train=2, k_test=3, batch_tokens=64,
           extra_questions=1, **fields), topology)
       for fields in ({"set_orders": 3}, {"student_reads": "view"}, {"set_orders": 1}))
-  assert as_set.rows == as_views.rows and as_views.set_rows == 0 and as_views.sets is None
+  assert as_set.rows == as_views.rows and as_views.set_rows == 0 and as_views.scoring.sets is None
   assert as_set.set_rows == 4 * 2 + 20 + 8 * 3  # of eight examples all views are read
   assert as_set.scoring.longest.arguments == as_views.scoring.longest.arguments
-  # The places of 64 tokens in three orders for their positions, and what is text in the rows.
-  more = as_set.sets.longest.arguments - as_set.scoring.longest.arguments
-  assert more == 4 * 64 * 3 and small.sets.longest.flops < as_set.sets.longest.flops
+  # Places of 64 tokens in three orders in place of their positions, and what is text in the rows.
+  more = as_set.scoring.sets.longest.arguments - as_set.scoring.longest.arguments
+  assert more == 4 * 64 * 3 and small.scoring.sets.longest.flops < as_set.scoring.sets.longest.flops
   table = as_views.head.program.arguments - as_set.head.program.arguments
   assert table > 0 and table % (as_views.rows - as_set.set_rows) == 0
+
+
+def test_sets_without_room_come_with_a_batch_that_has_room(tiny):
+  recipe = get_recipe(RECIPE)
+  def plan(memory):
+    topology = topologies.Topology(
+        "cpu", CHIP._replace(memory=memory), jax.local_devices(backend="cpu")[:1], 1)
+    return plan_lib.plan(recipe, recipe.Config(
+        lm_name=tiny, n_train=4, n_test=4, batch_tokens=512), topology)
+
+  whole = plan(2.0**30).scoring
+  assert whole.fits and whole.longest.needed < whole.sets.longest.needed == whole.largest.needed
+  found = plan((whole.longest.needed + whole.sets.longest.needed) / 2)
+  assert found.scoring.longest.fits and not found.scoring.fits
+  assert found.better.fits and found.better.sets.fits and found.better.batch_tokens < 512
 
 
 def test_weights_without_room_are_not_even_compiled(tiny, capsys):

@@ -1,4 +1,4 @@
-"""Distill an LM's belief, averaged over views, into a head on its states.
+"""Distill an LM's belief, averaged over views, into a head or adapters.
 
 1. Questions about passages, as prompts; the passage's sentences may change
    places.

@@ -1,4 +1,4 @@
-"""Distill a text classifier's mean belief over sentence orders into its like.
+"""Distill a text classifier's belief, averaged over sentence orders, into a head.
 
 1. Labelled texts; their sentences may change places. A frozen encoder gives
    the features of every text's canonical order and of K of its views.

@@ -1,4 +1,4 @@
-"""Distill a judge of plans, averaged over equal orders, into one of its kind.
+"""Distill a judge of plans, averaged over orders that mean the same, into one.
 
 1. An agent's plans on a grid with tools; steps that have nothing to do with
    each other commute.
@@ -12,8 +12,8 @@
    `trajectories.png` draws the plans that move most.
 
 A language model is asked about the same plans, as text, by
-`hf_llm_hiddenstate_order_distill` and `llm_order_gap` with `--world
-grid_trajectories --symmetry factorization`.
+`hf_llm_hiddenstate_order_distill` and `llm_order_gap` with
+`--world grid_trajectories --symmetry factorization`.
 """
 
 import dataclasses
