@@ -248,8 +248,8 @@ def test_help(recipe, capsys):
   assert cli.main(["tune", "--help"]) == 0
   assert "hard, but not dead" in " ".join(capsys.readouterr().out.split())
   assert cli.main(["tune", "hard", "--help"]) == 0
-  shown = capsys.readouterr().out
-  assert "mezzanine tune hard [--config FILE]" in " ".join(shown.split()) and "--noise float" in shown
+  shown = " ".join(capsys.readouterr().out.split())
+  assert "mezzanine tune hard [--config FILE]" in shown and "--noise float" in shown
 
 
 @pytest.mark.slow
