@@ -44,28 +44,28 @@ def verdict(
       paired("gap_fell", f"the student's gap minus the {who}'s is below 0", lm, gap, movable),
       check("nearer_teacher_than_single_view", "fidelity is below 1", near,
             block["fidelity_interval"], 1.0),
-      beats("constant", "a constant's", student, constant, movable, clusters, distance),
+      beats("constant", "distance to the teacher minus a constant's is below 0", student, constant,
+            movable, clusters, distance),
       paired(kept.name, kept.meaning, lm, kept.figure, kept.keep, kept.bar, kept.below),
   ]
 
 
 def beats(
-    name: str, whose: str, student: Any, other: Any, movable: np.ndarray, clusters: Sequence[str],
+    name: str, meaning: str, student: Any, other: Any, movable: np.ndarray, clusters: Sequence[str],
     distance: str = "tv_to_teacher",
 ) -> dict[str, Any]:
   """Whether the student is nearer the teacher than another model, by a paired difference.
 
   Args:
     name: of the other model; the check is `beats_` and this.
-    whose: its distance, in words.
+    meaning: what it asks, in words.
     student: figures, as for `evaluation.moved_block`, as are other.
     other: the other model's.
     movable: bool[N].
     clusters: N names.
     distance: the figure.
   """
-  return _paired(student, np.asarray(clusters), f"beats_{name}",
-                 f"distance to the teacher minus {whose} is below 0", other, distance, movable)
+  return _paired(student, np.asarray(clusters), f"beats_{name}", meaning, other, distance, movable)
 
 
 def _paired(

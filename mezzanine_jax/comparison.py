@@ -94,7 +94,7 @@ def student_blocks(
     who: what `lm` is called.
     measures: of the kind of predictions; those of real values have no `differences`.
     rivals: of beliefs, controls that the student should be nearer the teacher than, beside the
-      constant one, and their distance in words: a check of each ends the verdict.
+      constant one, and what that asks in words: a check of each ends the verdict.
   """
   results = _gap_blocks(lm, labels, clusters, seed, measures)
   noise, movable = measures.teacher_noise(lm), np.asarray(lm.orbit_size) > 1
@@ -108,8 +108,8 @@ def student_blocks(
   verdict = measures.verdict(
       figures["student"], baseline, figures["constant"], student, movable, clusters, who
   )
-  verdict += [checks.beats(name, whose, figures["student"], figures[name], movable, clusters)
-              for name, whose in rivals.items()]
+  verdict += [checks.beats(name, meaning, figures["student"], figures[name], movable, clusters)
+              for name, meaning in rivals.items()]
   results |= {"who": who, "student": student, "controls": blocks, "verdict": verdict}
   if measures.target == targets.VALUES:
     return results

@@ -201,7 +201,8 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
       for name, own in learned.items()
   }
   with progress.bar("evaluating"):
-    rivals = {SET_LM: "that of the LM as a set"} if SET_LM in models else {}
+    asks = "distance minus that of the LM as a set is below 0"
+    rivals = {SET_LM: asks} if SET_LM in models else {}
     blocks = comparison.student_blocks(
         lm_test, models, data.labels[test], clusters, config.seed, rivals=rivals)
   mass = store_lib.read(scored.store, "choice_mass")[plan.rows.canonical_row[test]]
