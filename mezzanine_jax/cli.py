@@ -45,7 +45,8 @@ def _guarded(argv: list[str]) -> int:
       try:
         return _run(argv)
       finally:
-        sys.stdout.flush()  # a pipe that nobody reads is noticed here, not when Python ends
+        # A pipe that nobody reads is noticed here, not when Python ends; there may be no output.
+        print(end="", flush=True)
   except InputError as error:
     print(f"mezzanine: {' '.join(str(error).split())}", file=sys.stderr)
     return 2

@@ -179,6 +179,13 @@ def test_a_reader_may_have_enough(argv, buffered):
   assert process.returncode == 1 or "--help" in argv
 
 
+def test_there_may_be_no_output_at_all():
+  call = "import sys, mezzanine_jax.cli as c; sys.exit(c.main(['list']))"
+  program = ["sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, call]
+  found = subprocess.run(program, capture_output=True, check=False)
+  assert (found.returncode, found.stderr) == (0, b"")
+
+
 def test_other_broken_pipes_are_errors(monkeypatch):
   def broken(argv):
     raise BrokenPipeError("of a socket")

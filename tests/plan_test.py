@@ -1,5 +1,6 @@
 """Plans: the sizes of known models, what fits, what does not, and what is suggested then."""
 
+import functools
 import importlib.util
 import json
 
@@ -27,8 +28,8 @@ def tiny(tmp_path):
   return str(tmp_path)
 
 
-def _plan(lm_name, memory, **fields):
-  recipe = get_recipe("llm_order_gap")
+def _plan(lm_name, memory=CHIP.memory, name="llm_order_gap", **fields):
+  recipe = get_recipe(name)
   topology = topologies.Topology(
       "cpu", CHIP._replace(memory=memory), jax.local_devices(backend="cpu")[:1], 1)
   return plan_lib.plan(recipe, recipe.Config(lm_name=lm_name, **fields), topology)
@@ -74,11 +75,8 @@ def test_what_does_not_fit_comes_with_a_batch_that_does(tiny):
 
 
 def test_adapters_are_planned_as_they_are_trained(tiny):
-  recipe = get_recipe(RECIPE)
-  topology = topologies.Topology("cpu", CHIP, jax.local_devices(backend="cpu")[:1], 1)
   one, pairs, as_set = (
-      plan_lib.plan(recipe, recipe.Config(
-          lm_name=tiny, n_train=4, n_test=2, lora_batch_tokens=96, **fields), topology).adapters
+      _plan(tiny, name=RECIPE, n_train=4, n_test=2, lora_batch_tokens=96, **fields).adapters
       for fields in ({"student": "lora"}, {"student": "lora", "consistency_weight": 1.0},
                      {"student": "set", "set_orders": 3}))
   assert one.batch == 3 and pairs.batch == 2  # of 32 tokens each; no view without its other one
@@ -88,12 +86,9 @@ def test_adapters_are_planned_as_they_are_trained(tiny):
 
 
 def test_sets_are_planned_as_they_are_read(tiny):
-  recipe = get_recipe(RECIPE)
-  topology = topologies.Topology("cpu", CHIP, jax.local_devices(backend="cpu")[:1], 1)
   as_set, as_views, small = (
-      plan_lib.plan(recipe, recipe.Config(
-          lm_name=tiny, n_train=4, n_test=20, k_train=2, k_test=3, batch_tokens=64,
-          extra_questions=1, **fields), topology)
+      _plan(tiny, name=RECIPE, n_train=4, n_test=20, k_train=2, k_test=3, batch_tokens=64,
+            extra_questions=1, **fields)
       for fields in ({"set_orders": 3}, {"student_reads": "view"}, {"set_orders": 1}))
   assert as_set.rows == as_views.rows and as_views.set_rows == 0 and as_views.scoring.sets is None
   assert as_set.set_rows == 4 * 2 + 20 + 8 * 3  # of eight examples all views are read
@@ -106,13 +101,7 @@ def test_sets_are_planned_as_they_are_read(tiny):
 
 
 def test_sets_without_room_come_with_a_batch_that_has_room(tiny):
-  recipe = get_recipe(RECIPE)
-  def plan(memory):
-    topology = topologies.Topology(
-        "cpu", CHIP._replace(memory=memory), jax.local_devices(backend="cpu")[:1], 1)
-    return plan_lib.plan(recipe, recipe.Config(
-        lm_name=tiny, n_train=4, n_test=4, batch_tokens=512), topology)
-
+  plan = functools.partial(_plan, tiny, name=RECIPE, n_train=4, n_test=4, batch_tokens=512)
   whole = plan(2.0**30).scoring
   assert whole.fits and whole.longest.needed < whole.sets.longest.needed == whole.largest.needed
   found = plan((whole.longest.needed + whole.sets.longest.needed) / 2)

@@ -79,6 +79,9 @@ def test_averaged_over_orders_equals_the_mean_of_the_sums_written_out(length, ca
         values = v[r * length + np.array(seen), head // 2]
         expected[head] += weights @ values / weights.sum() / 3
     np.testing.assert_allclose(got[r, i], expected, atol=2e-6)
+  if causal:  # in others the order alone changes nothing
+    plain = np.asarray(attend_one(stream._replace(orders=None), None)).reshape(got.shape)
+    assert np.abs(got - plain)[segments > 0].max() > 0.1
 
 
 def test_without_segments_a_row_is_all_text():
