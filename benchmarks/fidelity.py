@@ -11,7 +11,8 @@ every seed. The test part is read once, for the table: fidelity and the gap over
 can move, with 95% intervals clustered by passage, of the mean over the seeds. `--curve` does the
 same with fewer training passages, `--budget` with few views of many passages and many views of few;
 `--adapters` trains adapters in the model, once. A run whose student reads sets has such
-students here, too.
+students here, too. `--folds` asks about accuracy once more, of all passages: each is answered by
+students that learned from the other folds, their settings chosen there.
 """
 
 import argparse
@@ -79,6 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     for count in args.curve or [len(table.parts[0])]:
       rows.append(contend(table, baseline, own, count, args))
       show(rows[-1])
+    if args.folds:
+      rows[-1]["folds"] = accuracy_in_folds(table, own, args)
+      show_folds(rows[-1]["folds"])
   for views in (2, 4, 8, 16) if args.budget else ():
     if views <= table.config.k_train and args.budget // views <= len(table.parts[0]):
       rows.append(contend(
@@ -106,6 +110,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
   parser.add_argument("--steps", type=int, default=400, help="optimizer steps of a head")
   parser.add_argument("--curve", type=lambda text: [int(n) for n in text.split(",")],
                       help="training passages, such as 250,500,1000 (default: all)")
+  parser.add_argument("--folds", type=int, metavar="N",
+                      help="accuracy of all passages, each by heads that learned from other folds")
   parser.add_argument("--heads", default="all", metavar="NAMES",
                       help="all, none, or names of the table, split at ;")
   parser.add_argument("--budget", type=int,
@@ -116,7 +122,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
   parser.add_argument("--work", type=pathlib.Path,
                       help="where adapters are kept as they are trained (default: RUN-fidelity)")
   parser.add_argument("--json", type=pathlib.Path)
-  return parser.parse_args(arguments)
+  args = parser.parse_args(arguments)
+  if args.folds is not None and args.folds < 2:
+    parser.error(f"--folds must be 2 or more, got {args.folds}")
+  return args
 
 
 def read(path: pathlib.Path, longest: int | None) -> Table:
@@ -218,35 +227,72 @@ def contend(
   from.
   """
   started = time.monotonic()
-  student = own.student
-  data = table.set_data if own.as_set else table.data
-  features = data.features
-  if len(own.columns) < features.shape[1]:
-    features = features[:, own.columns]
-  if not len(own.columns):
-    features = np.zeros((len(features), 1), np.float32)
-  data = data._replace(features=features)
+  data = _seen(table, own)
   if views is not None:
     data = _first_views(data, views)
-  learned = distill_data.select(data, table.parts[0][:count])
-  valid = distill_data.select(data, table.parts[1])
-  student = students.standardize(student, *distill_data.feature_moments(learned))
+  fitted, best, student = fit(own, data, table.parts[0][:count], table.parts[1], args)
+  beliefs = [_beliefs(table, _answers(student, f, data), own.as_set) for f in fitted]
+  name = own.name if views is None else f"  {views} views a passage"
+  return row(table, baseline, name, beliefs, time.monotonic() - started) | {
+      "passages": count, "learning_rate": best[0], "weight_decay": best[1],
+      "best_step": [f.best_step for f in fitted]}
 
-  def fit(setting: tuple[float, float], seed: int) -> distill.TrainResult:
+
+def fit(
+    own: Contender, data: distill_data.DistillData, learned: np.ndarray, valid: np.ndarray,
+    args: argparse.Namespace,
+) -> tuple[list[distill.TrainResult], tuple[float, float], students.Student]:
+  """Every seed of a student by the setting that is best on the validation part; and that setting.
+
+  Args:
+    own: the student.
+    data: from `_seen`.
+    learned: int[n], the examples that it learns from.
+    valid: int[m], those that choose the setting and the step.
+    args: the command line.
+  """
+  learned, valid = (distill_data.select(data, which) for which in (learned, valid))
+  student = students.standardize(own.student, *distill_data.feature_moments(learned))
+
+  def one(setting: tuple[float, float], seed: int) -> distill.TrainResult:
     return distill.train(
         student, learned, valid, key=jax.random.key(seed), steps=args.steps, eval_every=25,
         learning_rate=setting[0], weight_decay=setting[1], **own.terms)
 
-  first = {setting: fit(setting, 0) for setting in GRID}
+  first = {setting: one(setting, 0) for setting in GRID}
   best = min(first, key=lambda s: min(p.valid_kl for p in first[s].history))
-  fitted = [first[best], *(fit(best, seed) for seed in range(1, args.seeds))]
-  inputs = {"features": jnp.asarray(features), "log_probs": jnp.asarray(data.log_probs)}
-  beliefs = [_beliefs(table, students.predict_rows(student.apply, f.params, inputs), own.as_set)
-             for f in fitted]
-  name = own.name if views is None else f"  {views} views a passage"
-  return row(table, baseline, name, beliefs, time.monotonic() - started) | {
-      "passages": len(learned.row), "learning_rate": best[0], "weight_decay": best[1],
-      "best_step": [f.best_step for f in fitted]}
+  return [first[best], *(one(best, seed) for seed in range(1, args.seeds))], best, student
+
+
+def accuracy_in_folds(table: Table, own: Contender, args: argparse.Namespace) -> dict[str, Any]:
+  """The student's accuracy minus that of the model's one pass, over all passages that have labels.
+
+  Labels are all that it is asked of: the training part's views are drawn in balanced orders, so
+  that their distances are not those of the test part.
+  """
+  data, every = _seen(table, own), table.asked.data
+  clusters, known = np.asarray(every.clusters), ~every.is_extra & (every.labels >= 0)
+  which = np.sort(np.concatenate([*table.parts, table.test]))
+  names = np.random.default_rng(table.config.seed).permutation(np.unique(clusters[which]))
+  fold = {name: n % args.folds for n, name in enumerate(names)}
+  folds = np.array([fold[name] for name in clusters[which]])
+  row = data.row[:, 0] if own.as_set else table.plan.rows.canonical_row
+  right = np.zeros(len(clusters))
+  for n in range(args.folds):
+    held, others = which[folds == n], which[folds != n]
+    learned, valid = distill_data.split_by_cluster(
+        clusters[others], table.config.valid_fraction, table.config.seed)
+    valid = others[valid]
+    fitted, _, student = fit(own, data, others[learned], valid[~every.is_extra[valid]], args)
+    for one in fitted:
+      answers = _answers(student, one, data)[row[held]]
+      right[held] += (answers.argmax(1) == every.labels[held]) / len(fitted)
+  asked = which[known[which]]
+  lm = table.data.log_probs[table.plan.rows.canonical_row[asked]].argmax(1) == every.labels[asked]
+  found = clustered.paired_difference(right[asked], lm.astype(float), clusters[asked])
+  return {"folds": args.folds, "passages": len(set(clusters[asked])), "examples": len(asked),
+          "accuracy_difference": found.value,
+          "accuracy_difference_interval": checks.interval(found, clusters[asked])}
 
 
 def adapt(
@@ -266,9 +312,29 @@ def adapt(
   learned = adapters.learn(
       own, table.asked, table.plan, table.data.log_probs, table.data.teacher_log_probs,
       parts, folder)
-  return row(table, baseline, f"{name}, {own.lora_steps} steps", [
+  how = f"{own.lora_steps} steps" if own.lora_solver == "adamw" else own.lora_solver
+  return row(table, baseline, f"{name}, {how}", [
       _beliefs(table, learned.log_probs)], time.monotonic() - started) | learned.block | {
           "passages": len(parts[0]), **adapters.settings(own)}
+
+
+def _seen(table: Table, own: Contender) -> distill_data.DistillData:
+  """What a student reads: sets or views, and those features that it sees."""
+  data = table.set_data if own.as_set else table.data
+  features = data.features
+  if len(own.columns) < features.shape[1]:
+    features = features[:, own.columns]
+  if not len(own.columns):
+    features = np.zeros((len(features), 1), np.float32)
+  return data._replace(features=features)
+
+
+def _answers(
+    student: students.Student, found: distill.TrainResult, data: distill_data.DistillData
+) -> np.ndarray:
+  """float32[R, C], a student's answers to all rows."""
+  inputs = {"features": jnp.asarray(data.features), "log_probs": jnp.asarray(data.log_probs)}
+  return np.asarray(students.predict_rows(student.apply, found.params, inputs))
 
 
 def _first_views(data: distill_data.DistillData, views: int) -> distill_data.DistillData:
@@ -320,6 +386,13 @@ def show(own: dict[str, Any]) -> None:
         f" {own['fidelity']:.2f} [{low:.2f},{high:.2f}]"
         f"{own['gap_ratio']:5.2f} {own['accuracy_difference']:+.3f} [{below:+.2f},{above:+.2f}]",
         flush=True)
+
+
+def show_folds(own: dict[str, Any]) -> None:
+  """The line of `--folds` beneath its student's."""
+  below, above = own["accuracy_difference_interval"]
+  print(f"{'  in ' + str(own['folds']) + ' folds':29}{own['passages']:>8}{'':20}"
+        f" {own['accuracy_difference']:+.3f} [{below:+.3f},{above:+.3f}]", flush=True)
 
 
 def _beliefs(table: Table, log_probs: Any, as_set: bool = False) -> evaluation.Beliefs:

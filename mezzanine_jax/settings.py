@@ -7,7 +7,15 @@ recipe that needs another default declares the field again; it keeps its place.
 
 import dataclasses
 
-from mezzanine_jax.allowed import CHOICE_NORMS, DTYPES, FEATURES_DTYPES, ORBITS, POOLS, UNITS
+from mezzanine_jax.allowed import (
+    CHOICE_NORMS,
+    DTYPES,
+    FEATURES_DTYPES,
+    ORBITS,
+    POOLS,
+    SOLVERS,
+    UNITS,
+)
 from mezzanine_jax.config import check, option
 from mezzanine_jax.designs import DESIGNS
 from mezzanine_jax.symmetries import SYMMETRIES
@@ -167,7 +175,11 @@ class AdapterFields(_Checked):
   lora_alpha: float = option(16.0, "lora, set: their scale, alpha / rank", at_least=1e-6)
   lora_targets: str = option(
       "q,k,v,out", "lora, set: matrices of every layer that have one, also gate, up, down")
-  lora_steps: int = option(300, "lora, set: optimizer steps; 0 for none", at_least=0)
+  lora_solver: str = option(
+      "adamw", "lora, set: adamw, in lora_steps steps; or tangent, a ridge regression on the"
+      " derivatives of each example's canonical row, at once, with a scale and a shift of the"
+      " answer", one_of=SOLVERS)
+  lora_steps: int = option(300, "lora, set: steps of adamw; 0 for none", at_least=0)
   lora_learning_rate: float = option(5e-4, "lora, set: highest learning rate", at_least=1e-9)
   lora_batch_tokens: int = option(2560, "lora, set: tokens a step, about", at_least=1)
   lora_dtype: str | None = option(

@@ -3,7 +3,9 @@
 import importlib.util
 import pathlib
 import sys
+import types
 
+import jax
 import numpy as np
 import pytest
 
@@ -84,6 +86,36 @@ def test_heads_are_chosen_by_name(fidelity, run, capsys):
   assert [own["student"] for own in found["students"][2:]] == ["mlp residual, all"]
   with pytest.raises(SystemExit, match="there is no head mpl; there are mlp, last"):
     fidelity.main(["--run", str(out), "--heads", "mlp, last;mpl"])
+
+
+def test_in_folds_every_passage_is_answered_by_what_learned_from_others(
+    fidelity, run, monkeypatch, capsys):
+  out, _ = run
+  table = fidelity.read(out, None)
+  own = {each.name: each for each in fidelity.contenders(table)}["set: linear residual, last"]
+  clusters, labels, seen = np.asarray(table.asked.data.clusters), table.data.labels, []
+
+  def as_it_starts(own, data, learned, valid, args):
+    seen.append(set(clusters[learned]) | set(clusters[valid]))
+    assert len(valid) and not set(clusters[learned]) & set(clusters[valid])
+    first = {"features": data.features[0], "log_probs": data.log_probs[0]}
+    params = own.student.init(jax.random.key(0), first)
+    return [types.SimpleNamespace(params=params)], None, own.student
+
+  monkeypatch.setattr(fidelity, "fit", as_it_starts)
+  args = fidelity.parse(["--run", str(out), "--folds", "3"])
+  found = fidelity.accuracy_in_folds(table, own, args)
+  held = [set(clusters) - learned for learned in seen]
+  assert sorted(name for part in held for name in part) == sorted(set(clusters))
+  of_set, of_lm = ((np.asarray(read.log_probs)[row].argmax(1) == labels).mean() for read, row in (
+      (table.set_data, table.set_data.row[:, 0]), (table.data, table.plan.rows.canonical_row)))
+  assert found["examples"] == len(labels) == 18
+  assert found["accuracy_difference"] == pytest.approx(of_set - of_lm)
+  fidelity.show_folds(found)
+  (line,) = capsys.readouterr().out.splitlines()
+  assert line.startswith("  in 3 folds") and len(line) <= 80
+  with pytest.raises(SystemExit):
+    fidelity.parse(["--run", str(out), "--folds", "1"])
 
 
 def test_trainings_of_other_settings_do_not_meet(fidelity, run, tmp_path):

@@ -38,8 +38,8 @@ class _Linear(nn.Module):
     kernel = self.param("kernel", _INIT, (x.shape[-1], self.features))
     y = product("td,df->tf", x, kernel, self.dtype)
     if self.has_variable("params", "a"):
-      low = product("td,dr->tr", x, self.get_variable("params", "a"), self.dtype)
-      y = y + product("tr,rf->tf", low, self.get_variable("params", "b"), self.dtype)
+      low = product("td,dr->tr", x, self.get_variable("params", "a"), jnp.float32)
+      y = y + product("tr,rf->tf", low, self.get_variable("params", "b"), jnp.float32)
     if self.use_bias:
       y = y + self.param("bias", nn.initializers.zeros, (self.features,))
     return y

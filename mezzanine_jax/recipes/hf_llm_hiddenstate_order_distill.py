@@ -284,7 +284,7 @@ def _adapters(
   learn = functools.partial(
       adapters.learn, config, asked, plan, rows.log_probs, rows.teacher_log_probs, parts, folder)
   student = learn()
-  made = adapters.settings(config)
+  made = adapters.settings(config, student.answer)
   checkpoints.save_student(
       folder.path / runs.STUDENT, student.found.adapters, meta | {"settings": made})
   constant = data_lib.mean_teacher(data_lib.select(rows, usual))
