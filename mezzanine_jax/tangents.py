@@ -58,6 +58,13 @@ def init_adapters(adapters: Adapters, key: Array) -> Adapters:
   Args:
     adapters: from `lora.init_adapters`.
     key: PRNG key; consumed.
+
+  Example:
+    >>> from mezzanine_jax import lora
+    >>> params = {"layers": {"q": {"kernel": jnp.ones((2, 4, 6))}}}
+    >>> start = lora.init_adapters(params, jax.random.key(0), rank=1, targets=["q"])
+    >>> bool((init_adapters(start, jax.random.key(1))["q"]["b"] != 0).all())
+    True
   """
   keys = jax.random.split(key, len(adapters))
   return {name: {"a": own["a"], "b": jax.random.normal(k, own["b"].shape)
@@ -153,6 +160,19 @@ def solve(
     train: int[m], rows to learn from.
     valid: int[v], rows that choose the penalty.
     adapters: those that the derivatives were taken of.
+
+  Returns:
+    See `Solved`.
+
+  Example:
+    >>> adapters = {"q": {"a": jnp.ones((1, 2, 1)), "b": jnp.ones((1, 1, 2))}}
+    >>> log_probs = np.log([[0.5, 0.5], [0.6, 0.4], [0.3, 0.7], [0.4, 0.6]])
+    >>> flatter = scipy.special.log_softmax(log_probs / 2, axis=1)
+    >>> slopes = np.array([[1.0], [-1.0], [0.5], [0.0]])
+    >>> found = solve(
+    ...     Tangents(log_probs, slopes), flatter, np.arange(3), np.array([3]), adapters)
+    >>> round(found.scale, 1)
+    0.5
   """
   basis = contrasts(found.log_probs.shape[1])
   log_probs = np.asarray(found.log_probs, np.float64)
