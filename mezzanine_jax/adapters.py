@@ -155,9 +155,7 @@ def learn(
     teacher_log_probs = teacher_log_probs.copy()
     teacher_log_probs[train] = teacher_log_probs[train[order]]
   is_set = config.student == "set"
-  read = plan
-  if is_set:
-    read = language.as_set(plan, asked.symmetry, config.set_orders)
+  read = language.as_set(plan, asked.symmetry, config.set_orders) if is_set else plan
   start = lora.init_adapters(lm.params, keys[0], rank=made["rank"], targets=made["targets"])
   if config.lora_solver == "tangent":
     start = tangents.init_adapters(start, jax.random.fold_in(keys[0], 1))

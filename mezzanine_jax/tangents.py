@@ -88,8 +88,8 @@ def scorer(
   def apply(params: Params, elements: Element, rows: PackedRows) -> Tangents:
     layers = params["layers"]
     names = sorted(name for name, own in layers.items() if "a" in own)
-    zeros = {name: jnp.zeros((*layers[name]["b"].shape[:2], layers[name]["b"].shape[1]))
-             for name in names}
+    sizes = {name: layers[name]["b"].shape[:2] for name in names}
+    zeros = {name: jnp.zeros((count, rank, rank)) for name, (count, rank) in sizes.items()}
     size = rows.choices.shape[1]
     basis = jnp.asarray(contrasts(size), jnp.float32)
 
@@ -98,8 +98,7 @@ def scorer(
       element = jax.tree.map(lambda a: a[None], element)
 
       def answer(cores):
-        changed = {name: {**layers[name], "b": jnp.einsum(
-            "lrs,lso->lro", cores[name], layers[name]["b"])} for name in names}
+        changed = {name: _with_core(layers[name], cores[name]) for name in names}
         found = batch_fn({**params, "layers": {**layers, **changed}}, element, own).log_probs[0]
         return basis @ found, found
 
@@ -110,6 +109,11 @@ def scorer(
     return jax.vmap(one)(elements, jnp.arange(rows.choices.shape[0]))
 
   return apply
+
+
+def _with_core(own: dict[str, Array], core: Array) -> dict[str, Array]:
+  """A matrix and its adapter with C B for B."""
+  return {**own, "b": jnp.einsum("lrs,lso->lro", core, own["b"])}
 
 
 def _row(rows: PackedRows, row: Array) -> PackedRows:
@@ -200,11 +204,11 @@ def solve(
     teacher = teacher_log_probs[valid]
     kl = float((np.exp(teacher) * (teacher - answer[valid])).sum(1).mean())
     tried.append((kl, ridge, own, cores, answer))
-  _, ridge, own, cores, answer = min(tried, key=lambda found: found[0])
+  _, ridge, own, cores, answer = min(tried, key=lambda one: one[0])
   scale = max(1 + float(own[0]), _LEAST_SCALE)
   return Solved(
       at(cores / scale, adapters), scale, own[1:] @ basis, ridge,
-      tuple(own[0] for own in tried), answer.astype(np.float32))
+      tuple(kl for kl, *_ in tried), answer.astype(np.float32))
 
 
 def _metric(log_probs: np.ndarray, basis: np.ndarray) -> np.ndarray:
@@ -228,7 +232,6 @@ def at(cores: np.ndarray, adapters: Adapters) -> Adapters:
     own = adapters[name]
     layers, rank = own["b"].shape[:2]
     core = cores[start : start + layers * rank * rank].reshape(layers, rank, rank)
-    made[name] = {"a": own["a"], "b": jnp.einsum(
-        "lrs,lso->lro", jnp.asarray(core, jnp.float32), own["b"])}
+    made[name] = _with_core(own, jnp.asarray(core, jnp.float32))
     start += layers * rank * rank
   return made

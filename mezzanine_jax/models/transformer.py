@@ -27,7 +27,11 @@ _INIT = nn.initializers.normal(0.02)
 
 
 class _Linear(nn.Module):
-  """x @ kernel + bias, and + x @ a @ b where the parameters have an adapter (see `lora.attach`)."""
+  """x @ kernel + bias, and + x @ a @ b where the parameters have an adapter (see `lora.attach`).
+
+  Products with an adapter are float32: XLA's CPU code lacks a bfloat16 one that their derivatives
+  by rows need.
+  """
 
   features: int
   use_bias: bool
