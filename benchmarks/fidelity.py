@@ -7,12 +7,13 @@
 
 Every student is trained on the run's training views by each setting of a small grid; the setting
 that is nearest the teacher on the validation part of the training passages is trained again with
-every seed. The test part is read once, for the table: fidelity and the gap over the examples that
-can move, with 95% intervals clustered by passage, of the mean over the seeds. `--curve` does the
-same with fewer training passages, `--budget` with few views of many passages and many views of few;
-`--adapters` trains adapters in the model, once. A run whose student reads sets has such
-students here, too. `--folds` asks about accuracy once more, of all passages: each is answered by
-students that learned from the other folds, their settings chosen there.
+every seed (`ridge` draws nothing, and has none). The test part is read once, for the table:
+fidelity and the gap over the examples that can move, with 95% intervals clustered by passage, of
+the mean over the seeds. `--curve` does the same with fewer training passages, `--budget` with few
+views of many passages and many views of few; `--adapters` trains adapters in the model, once. A run
+whose student reads sets has such students here, too. `--folds` asks about accuracy once more, of
+all passages: each is answered by students that learned from the other folds, their settings chosen
+there.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from mezzanine_jax import (
     experiment,
     heads,
     language,
+    ridge,
     runs,
     scoring,
     sets,
@@ -193,6 +195,8 @@ def contenders(table: Table) -> list[Contender]:
       Contender("the answer, sharpened", heads.residual(choices, depth=0), last[:0]),
       Contender("linear residual, last", heads.residual(choices, depth=0), last),
       Contender("linear residual, all", heads.residual(choices, depth=0), every),
+      Contender("ridge, last", heads.ridge(choices), last),
+      Contender("ridge, all", heads.ridge(choices), every),
       Contender("mlp residual, last", residual, last),
       Contender("mlp residual, all", residual, every),
       Contender("  temperature 2", residual, every, {"temperature": 2.0}),
@@ -230,19 +234,20 @@ def contend(
   data = _seen(table, own)
   if views is not None:
     data = _first_views(data, views)
-  fitted, best, student = fit(own, data, table.parts[0][:count], table.parts[1], args)
+  fitted, settings, student = fit(own, data, _first(table, count), table.parts[1], args)
   beliefs = [_beliefs(table, _answers(student, f, data), own.as_set) for f in fitted]
   name = own.name if views is None else f"  {views} views a passage"
   return row(table, baseline, name, beliefs, time.monotonic() - started) | {
-      "passages": count, "learning_rate": best[0], "weight_decay": best[1],
-      "best_step": [f.best_step for f in fitted]}
+      "passages": count, **settings, "best_step": [f.best_step for f in fitted]}
 
 
 def fit(
     own: Contender, data: distill_data.DistillData, learned: np.ndarray, valid: np.ndarray,
     args: argparse.Namespace,
-) -> tuple[list[distill.TrainResult], tuple[float, float], students.Student]:
+) -> tuple[list[distill.TrainResult], dict[str, float | None], students.Student]:
   """Every seed of a student by the setting that is best on the validation part; and that setting.
+
+  A student that is solved has no seeds.
 
   Args:
     own: the student.
@@ -253,6 +258,9 @@ def fit(
   """
   learned, valid = (distill_data.select(data, which) for which in (learned, valid))
   student = students.standardize(own.student, *distill_data.feature_moments(learned))
+  if student.solved:
+    found = ridge.solve(student, learned, valid, **own.terms)
+    return [found], {"penalty": found.penalty}, student
 
   def one(setting: tuple[float, float], seed: int) -> distill.TrainResult:
     return distill.train(
@@ -261,7 +269,8 @@ def fit(
 
   first = {setting: one(setting, 0) for setting in GRID}
   best = min(first, key=lambda s: min(p.valid_kl for p in first[s].history))
-  return [first[best], *(one(best, seed) for seed in range(1, args.seeds))], best, student
+  fitted = [first[best], *(one(best, seed) for seed in range(1, args.seeds))]
+  return fitted, {"learning_rate": best[0], "weight_decay": best[1]}, student
 
 
 def accuracy_in_folds(table: Table, own: Contender, args: argparse.Namespace) -> dict[str, Any]:
@@ -304,7 +313,7 @@ def adapt(
   own = config.resolve(recipe.Config, table.config.__dict__, fields | {"student": name})
   work = args.work or args.run.with_name(args.run.name + "-fidelity")
   made = {name: value for name, value in vars(own).items() if name.startswith(("lora_", "set_"))}
-  parts = table.parts[0][:count], table.parts[1]
+  parts = _first(table, count), table.parts[1]
   of = store_lib.fingerprint(made | {
       "longest": args.longest, "views": own.student_views, "passages": len(parts[0]),
       "objective": [own.temperature, own.consistency_weight]})
@@ -316,6 +325,20 @@ def adapt(
   return row(table, baseline, f"{name}, {how}", [
       _beliefs(table, learned.log_probs)], time.monotonic() - started) | learned.block | {
           "passages": len(parts[0]), **adapters.settings(own)}
+
+
+def _first(table: Table, count: int) -> np.ndarray:
+  """int[count], examples to learn from: as in the test part first, then one more of each passage.
+
+  More are the questions of `extra_questions`: the first of all passages come before the second.
+  """
+  part, every = table.parts[0], table.asked.data
+  seen: dict[str, int] = {}
+  turn = []
+  for n in part:
+    turn.append(seen.get(every.clusters[n], 0) if every.is_extra[n] else -1)
+    seen[every.clusters[n]] = max(turn[-1], -1) + 1
+  return part[np.argsort(turn, kind="stable")][:count]
 
 
 def _seen(table: Table, own: Contender) -> distill_data.DistillData:

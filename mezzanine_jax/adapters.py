@@ -6,6 +6,7 @@ depend on the order: attention is averaged over orders of the sorted sentences (
 reading of the set.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import jax
 import numpy as np
 
 from mezzanine_jax import (
+    checkpoints,
     distill,
     divergences,
     engine,
@@ -31,6 +33,7 @@ from mezzanine_jax import (
     tangents,
     training,
 )
+from mezzanine_jax import settings as settings_lib
 from mezzanine_jax import store as store_lib
 from mezzanine_jax.base import Params
 from mezzanine_jax.errors import InputError
@@ -113,6 +116,87 @@ def check(config: Any, asked: experiment.Asked) -> None:
   made = settings(config)
   jax.eval_shape(lambda params: lora.init_adapters(
       params, jax.random.key(0), rank=made["rank"], targets=made["targets"]), asked.lm.params)
+
+
+class Reading(NamedTuple):
+  """Adapters of another run, with which the model reads sets for a head.
+
+  Attributes:
+    adapters: see `lora.init_adapters`.
+    alpha: see `lora.merge`.
+    block: what they are, for the student's meta and the results.
+  """
+
+  adapters: Any
+  alpha: float
+  block: dict[str, Any]
+
+  def __call__(self, params: Params) -> Params:
+    return jax.jit(lora.merge)(params, self.adapters, self.alpha)
+
+  def save(self, folder: pathlib.Path) -> None:
+    """Keeps them beside the student, which cannot be used without."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lora.save_adapters(folder / FILE, self.adapters, self.alpha)
+
+
+def reading(config: Any, asked: experiment.Asked, is_set: bool) -> Reading | None:
+  """The adapters of `lora_from`, if the model can read this run's sets with them; None without.
+
+  They have seen the examples that they learned from, so that both runs have to divide the same
+  examples alike.
+
+  Args:
+    config: has the fields of the recipe that reads sets.
+    asked: the examples, with the model.
+    is_set: whether a head reads sets.
+
+  Raises:
+    InputError: if they do not fit.
+  """
+  where = config.lora_from
+  if where is None:
+    return None
+  if not is_set:
+    raise InputError("lora_from is for heads that read sets, got the student"
+                     f" {config.student!r} with student_reads {config.student_reads!r}")
+  params, meta = checkpoints.load_student(pathlib.Path(where) / runs.STUDENT)
+  if meta["name"] != "set":
+    raise InputError(f"lora_from {where!r} holds the student {meta['name']!r}: give the folder of a"
+                     " run of the student 'set'")
+  if meta.get("model_digest") != asked.lm.digest:
+    raise InputError(f"the adapters in {where!r} are of another model or dtype than"
+                     f" {config.lm_name!r} in {config.dtype}")
+  load(params, meta)  # for its checks
+  other = dict(meta.get("config") or {}, set_orders=meta["settings"]["set_orders"])
+  names = [f.name for f in dataclasses.fields(settings_lib.WorldFields)]
+  for name in (*names, "valid_fraction", "shots", "unit", "set_orders"):
+    if other.get(name) != getattr(config, name):
+      raise InputError(
+          f"the adapters in {where!r} are of a run with {name} {other.get(name)!r}, here it is"
+          f" {getattr(config, name)!r}: both runs have to divide and to read the same examples"
+          " alike")
+  made = meta["settings"]
+  block = {name: made[name] for name in ("rank", "targets", "set_orders")}
+  return Reading(params, made["alpha"], block | {"digest": engine.digest(params)})
+
+
+def kept_reading(folder: pathlib.Path, meta: Mapping[str, Any]) -> Reading:
+  """What `Reading.save` wrote.
+
+  Args:
+    folder: the student's.
+    meta: what stands beside it, with the reading's block as `adapters`.
+
+  Raises:
+    InputError: if it is not what the student learned with.
+  """
+  found, alpha = lora.load_adapters(folder / FILE)
+  block = meta["adapters"]
+  if not isinstance(block, dict) or block.get("digest") != engine.digest(found):
+    raise InputError("the adapters beside the student are not those that it learned with: the"
+                     " folder is damaged; train it again")
+  return Reading(found, alpha, block)
 
 
 def learn(

@@ -67,12 +67,14 @@ class TrainResult(NamedTuple):
     best_step: how many steps they have behind them; 0 is the untrained student.
     history: one `Point` per evaluation, the start (step 0) first.
     chosen_by: "validation", or "last step" where there was no validation part.
+    penalty: the one chosen by `ridge.solve`; None for a training, or for none.
   """
 
   params: Params
   best_step: int
   history: tuple[Point, ...]
   chosen_by: str
+  penalty: float | None = None
 
 
 def distiller(

@@ -165,6 +165,23 @@ def residual(num_choices: int, hidden: int = 512, depth: int = 1) -> Student:
   return Student(module.init, module.apply)
 
 
+def ridge(num_choices: int) -> Student:
+  """The model's own answer, corrected linearly: `log_softmax(a log p(y | view) + W z + b)`.
+
+  That of `residual` without hidden layers; `ridge.solve` finds its weights at once.
+
+  Args:
+    num_choices: C >= 2.
+
+  Returns:
+    The student; untrained, it is the model's own pass.
+
+  Raises:
+    InputError: fewer than two choices.
+  """
+  return residual(num_choices, depth=0)._replace(solved=True)
+
+
 class _Attention(nn.Module):
   """The last token's state asks all pooled states; their answer corrects the model's log-probs."""
 
@@ -244,7 +261,8 @@ VALUE_STUDENTS: dict[str, Callable[..., Student]] = {"mlp_values": mlp_values}
 # What answers from features alone, and what sees the model's own answer, too.
 HEADS: dict[str, Callable[..., Student]] = {"linear": linear_head, "mlp": mlp_head}
 ANY_FEATURES: dict[str, Callable[..., Student]] = {**HEADS, "residual": residual}
-STUDENTS: dict[str, Callable[..., Student]] = {**ANY_FEATURES, "attention": attention}
+STUDENTS: dict[str, Callable[..., Student]] = {
+    **ANY_FEATURES, "ridge": ridge, "attention": attention}
 
 
 def make_student(

@@ -26,6 +26,7 @@ from mezzanine_jax import (
     lora,
     objectives,
     optimizers,
+    ridge,
 )
 from mezzanine_jax import mesh as mesh_lib
 from mezzanine_jax.base import Symmetry
@@ -142,7 +143,8 @@ class Training(NamedTuple):
   Attributes:
     layout: of the model.
     batch: rows of a step.
-    steps: of the whole training, its control's among them.
+    steps: of the whole training, its control's among them; of a student that is solved about so
+      many.
     program: of a step; with the longest rows, where there are rows of tokens.
   """
 
@@ -223,24 +225,37 @@ def train_head(task: Task, layout: Layout, rows: int) -> Training | None:
                getattr(config, "embed_layer", "-1"), task.model.config.num_layers))}
   settings = arguments_of(heads.STUDENTS[config.student], vars(config) | sizes)
   student = heads.make_student(config.student, num_choices=task.num_choices, **settings)
+  whole = lambda tree: jax.tree.map(lambda leaf: _struct(mesh, leaf.shape, leaf.dtype), tree)
+  view = {name: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+          for name, leaf in (("features", scores.features), ("log_probs", scores.log_probs))}
+
+  def several(count, *shape, dtype=jnp.float32):
+    return jax.ShapeDtypeStruct((count, *shape), dtype)
+
+  every = {name: several(rows, *leaf.shape, dtype=leaf.dtype) for name, leaf in view.items()}
+  if student.solved:  # each step sees the whole table
+    data = distill_data.DistillData(
+        **every, row=several(rows, 1, dtype=jnp.int32), log_weights=several(rows, 1),
+        teacher_log_probs=several(rows, task.num_choices), labels=several(rows, dtype=jnp.int32))
+    params = jax.eval_shape(student.init, jax.random.key(0), view)
+    program = estimates.program(
+        functools.partial(ridge.loss_and_slope, apply=student.apply),
+        whole((params, jax.ShapeDtypeStruct((), jnp.float32), data)), task.topology, exact=True)
+    return Training(layout, rows, 2 * ridge.TYPICAL_STEPS, program)
   optimizer = optimizers.warmup_cosine_adamw(
       config.learning_rate, config.steps, config.weight_decay)
   distiller = distill.distiller(
       student, optimizer, hard_label_weight=config.hard_label_weight,
       temperature=config.temperature, consistency_weight=config.consistency_weight)
-  whole = lambda tree: jax.tree.map(lambda leaf: _struct(mesh, leaf.shape, leaf.dtype), tree)
-  view = {name: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
-          for name, leaf in (("features", scores.features), ("log_probs", scores.log_probs))}
   state = jax.eval_shape(distiller.init, jax.random.key(0), view)
-  several = lambda *shape, dtype=jnp.float32: jax.ShapeDtypeStruct(
-      (config.batch_size, *shape), dtype)
+  size = config.batch_size
   batch = distill_data.Batch(
-      {name: several(*leaf.shape, dtype=leaf.dtype) for name, leaf in view.items()},
-      several(task.num_choices), several(dtype=jnp.int32))
+      {name: several(size, *leaf.shape, dtype=leaf.dtype) for name, leaf in view.items()},
+      several(size, task.num_choices), several(size, dtype=jnp.int32))
   program = estimates.program(
       distiller.step, whole((state, batch)), task.topology, exact=True, donate=(0,))
   # The table of all rows lies on the device, too: a step draws from it.
-  table = rows * sum(leaf.size * leaf.dtype.itemsize for leaf in view.values())
+  table = sum(leaf.size * leaf.dtype.itemsize for leaf in every.values())
   program = program._replace(arguments=program.arguments + table, needed=program.needed + table)
   return Training(layout, config.batch_size, 2 * config.steps, program)
 

@@ -138,7 +138,8 @@ def predict(student: str | os.PathLike, data: str, **fields: Any) -> Predictions
   saved = load_saved(student, **fields)
   who = getattr(saved.recipe, "WHO", "LM")
   # Of a head that reads sets the model's answer is that of the same pass.
-  who = f"{who} as a set" if saved.meta.get("set_orders") else who
+  is_same = saved.meta.get("set_orders") and "adapters" not in saved.meta
+  who = f"{who} as a set" if is_same else who
   choices = list(saved.asking.choices)
   settings = dataclasses.asdict(saved.config) | {
       "label_names": saved.asking.label_names, "num_options": len(choices)}

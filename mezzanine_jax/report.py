@@ -192,14 +192,14 @@ def _set_control(results: Mapping[str, Any]) -> str:
   if "set" not in results["controls"]:
     return ""
   who = results.get("who", "LM")
-  return (f" {NAMES['set']}: the {who} asked about the sets that the student reads, untrained; no"
-          " order moves what reads sets, by construction.")
+  return (f" {NAMES['set']}: the {who} asked about the sets that the student reads, without the"
+          " head; no order moves what reads sets, by construction.")
 
 
 def _untrained(results: Mapping[str, Any]) -> str:
   """What a student does before its first step."""
   own, who = results["config"], results.get("who", "LM")
-  if own.get("student") not in ("residual", "attention", "lora", "set"):
+  if own.get("student") not in ("residual", "ridge", "attention", "lora", "set"):
     return "gives every input the same answer"
   is_set = results["student"].get("reads") == "set"
   return f"is the {who} that reads a set" if is_set else f"is the {who} itself"

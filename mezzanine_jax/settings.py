@@ -191,6 +191,9 @@ class AdapterFields(_Checked):
   set_orders: int = option(
       4, "what reads a set: orders of the sentences that attention is averaged over; 1 is the model"
       " on sorted sentences", at_least=1)
+  lora_from: str | None = option(
+      None, "heads that read sets: folder of a finished run of the student set on the same"
+      " examples, whose adapters the model reads them with (none: as it is)")
   lora_control: bool = option(
       False, "lora, set: train adapters on shuffled targets, too, which takes as long again")
 

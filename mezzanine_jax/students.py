@@ -25,6 +25,7 @@ class Student(NamedTuple):
       `params["constants"]` (where there is one) is saved with the student and never trained.
     apply: `(params, inputs) -> log_probs[C]`, normalised, for one example; `jax.vmap` batches it.
     standardized: whether its features are to be standardised, see `standardize`.
+    solved: whether it is linear in its weights, which `ridge.solve` finds; others are trained.
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -39,6 +40,7 @@ class Student(NamedTuple):
   init: Callable[[Array, Inputs], Params]
   apply: Callable[[Params, Inputs], Array]
   standardized: bool = True
+  solved: bool = False
 
 
 def aligned(student: Student, align: AlignFn) -> Student:
@@ -63,7 +65,7 @@ def aligned(student: Student, align: AlignFn) -> Student:
   def apply(params: Params, inputs: Inputs) -> Array:
     return align(inputs["element"], student.apply(params, inputs))
 
-  return Student(student.init, apply, student.standardized)
+  return student._replace(apply=apply)
 
 
 def constant_student(log_probs: Array) -> Student:
@@ -135,7 +137,7 @@ def standardize(student: Student, mean: Array, std: Array) -> Student:
     moments = {"shift": jnp.asarray(mean, jnp.float32), "scale": jnp.asarray(scale, jnp.float32)}
     return {**params, "constants": {**params["constants"], **moments}}
 
-  return Student(init, student.apply)
+  return student._replace(init=init)
 
 
 @functools.partial(jax.jit, static_argnames=("apply", "block"))

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mezzanine_jax import distill, preemption, progress, runs, students, targets, tracking
+from mezzanine_jax import distill, preemption, progress, ridge, runs, students, targets, tracking
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax.base import Array, Params
+from mezzanine_jax.errors import InputError
 
 
 class Trained(NamedTuple):
@@ -77,7 +78,7 @@ def train(
     config: Any, key: Array, title: str, seen: Callable[[distill.Point], None],
     checkpoint_dir: str | pathlib.Path | None = None, target: str = targets.BELIEFS,
 ) -> distill.TrainResult:
-  """`distill.train` by a configuration's fields, with a progress bar of that title.
+  """`distill.train`, or `ridge.solve`, by a configuration's fields; with a progress bar.
 
   Args:
     student: what is trained, its features standardised where it has any.
@@ -90,7 +91,16 @@ def train(
     checkpoint_dir: where the student is written, None for nowhere.
     target: what the predictions are, one of `targets.TARGETS`.
   """
-  part_train, part_valid = parts
+  learned, valid = (data_lib.select(data, part) for part in parts)
+  if student.solved:
+    if config.consistency_weight:
+      raise InputError("the student 'ridge' has no term for pairs of views, got consistency_weight"
+                       f" {config.consistency_weight}: leave it at 0, or train the student"
+                       " 'residual'")
+    with preemption.deferred() as terminated, progress.bar(title):
+      return ridge.solve(
+          student, learned, valid, hard_label_weight=config.hard_label_weight,
+          temperature=config.temperature, progress=seen, stop=terminated)
   with preemption.deferred() as terminated, progress.bar(
       title, config.steps) as advance:
     at = [0]
@@ -101,8 +111,7 @@ def train(
       seen(point)
 
     return distill.train(
-        student, data_lib.select(data, part_train), data_lib.select(data, part_valid),
-        key=key, steps=config.steps, batch_size=config.batch_size,
+        student, learned, valid, key=key, steps=config.steps, batch_size=config.batch_size,
         learning_rate=config.learning_rate, weight_decay=config.weight_decay,
         hard_label_weight=config.hard_label_weight, temperature=config.temperature,
         consistency_weight=config.consistency_weight, eval_every=config.eval_every, target=target,
@@ -148,8 +157,10 @@ def predict(trained: Trained, inputs: students.Inputs) -> dict[str, np.ndarray]:
 
 def history_block(result: Any) -> dict[str, Any]:
   """How a student was chosen, for its block of the results; a `TrainResult` or `Finetuned`."""
-  return {
+  block = {
       "best_step": result.best_step,
       "chosen_by": result.chosen_by,
       "history": [p._asdict() for p in result.history],
   }
+  penalty = getattr(result, "penalty", None)
+  return block if penalty is None else block | {"penalty": penalty}

@@ -1,12 +1,22 @@
 """Adapters in closed form: derivatives are those of another way, the regression finds what made
 the answers, and what is found is nearer the teacher."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mezzanine_jax import experiment, language, lora, predict, predictions, tangents
+from mezzanine_jax import (
+    checkpoints,
+    experiment,
+    language,
+    lora,
+    predict,
+    predictions,
+    tangents,
+)
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.recipes import hf_llm_hiddenstate_order_distill as recipe
 
@@ -100,16 +110,84 @@ def test_a_student_by_the_tangent_is_no_farther_from_the_teacher(run):
       "pairwise_tv"] == 0
 
 
-def test_the_student_answers_new_texts_as_the_run_did(run):
-  out, _ = run
+def of_test(out):
+  """The student's answers to the run's test examples, as new ones."""
   saved = predict.load_saved(out)
   asked = experiment.ask(saved.config)
-  test = [e for e, is_test in zip(asked.data.examples, asked.data.is_test, strict=True) if is_test]
-  found = saved.recipe.predictor(saved)(test)
-  kept = predictions.read(out / "predictions.json")
-  assert kept["id"] == [e.id for e in test]
+  return saved.recipe.predictor(saved)(
+      [e for e, is_test in zip(asked.data.examples, asked.data.is_test, strict=True) if is_test])
+
+
+def answers_as_kept(out):
+  """The same, which are those that the run kept."""
+  found, kept = of_test(out), predictions.read(out / "predictions.json")
   np.testing.assert_allclose(np.exp(found.student), kept["probabilities"]["student"], atol=1e-5)
+  return found
+
+
+def test_the_student_answers_new_texts_as_the_run_did(run):
+  found = answers_as_kept(run[0])
   assert np.abs(np.exp(found.student) - np.exp(found.baseline)).max() > 1e-5
+
+
+@pytest.fixture(scope="module")
+def source(run, tmp_path_factory):
+  """The run with adapters that change much."""
+  out = tmp_path_factory.mktemp("source") / "run"
+  shutil.copytree(run[0], out)
+  params, meta = checkpoints.load_student(out / "student")
+  rng = np.random.default_rng(0)
+  params = jax.tree.map(lambda leaf: leaf + rng.normal(size=leaf.shape).astype("f4"), params)
+  meta["settings"] |= {"scale": 1.0, "shift": []}
+  checkpoints.save_student(out / "student", params, meta)
+  return out
+
+
+@pytest.fixture(scope="module")
+def with_head(source, tiny_lm, tmp_path_factory):
+  out = tmp_path_factory.mktemp("with_head") / "run"
+  fields = FIELDS | {"student": "ridge", "lora_from": str(source)}
+  return out, recipe.run(recipe.Config(lm_name=tiny_lm, **fields), out)
+
+
+def test_a_head_reads_sets_with_the_adapters_of_another_run(run, source, with_head):
+  out, results = with_head
+  own = predictions.read(out / "predictions.json")["probabilities"]["set"]
+  np.testing.assert_allclose(own, np.exp(of_test(source).student), atol=1e-5)  # the control
+  before = predictions.read(run[0] / "predictions.json")["probabilities"]["student"]
+  assert np.abs(np.subtract(own, before)).max() > 1e-3
+  assert results["student"]["adapters"]["targets"] == ["down", "q"]
+  answers_as_kept(out)
+
+
+def test_adapters_are_kept_beside_the_head_and_looked_at(with_head, tmp_path):
+  out = tmp_path / "run"
+  shutil.copytree(with_head[0], out)
+  found, alpha = lora.load_adapters(out / "student/adapters.safetensors")
+  found["q"]["a"] = found["q"]["a"] + 1
+  lora.save_adapters(out / "student/adapters.safetensors", found, alpha)
+  saved = predict.load_saved(out)
+  with pytest.raises(InputError, match="not those that it learned with"):
+    saved.recipe.predictor(saved)
+
+
+@pytest.mark.parametrize("fields, text", [
+    ({"n_train": 9}, "of a run with n_train 10, here it is 9"),
+    ({"set_orders": 3}, "of a run with set_orders 2, here it is 3"),
+    ({"dtype": "bfloat16"}, "of another model or dtype"),
+    ({"student_reads": "view"}, "for heads that read sets, got the student 'ridge'"),
+    ({"student": "set"}, "for heads that read sets"),
+])
+def test_adapters_that_do_not_fit_are_refused(source, tiny_lm, tmp_path, fields, text):
+  fields = FIELDS | {"student": "ridge", "lora_from": str(source)} | fields
+  with pytest.raises(InputError, match=text):
+    recipe.run(recipe.Config(lm_name=tiny_lm, **fields), tmp_path / "out")
+
+
+def test_a_head_is_no_source_of_adapters(with_head, tiny_lm, tmp_path):
+  fields = FIELDS | {"student": "ridge", "lora_from": str(with_head[0])}
+  with pytest.raises(InputError, match="holds the student 'ridge'"):
+    recipe.run(recipe.Config(lm_name=tiny_lm, **fields), tmp_path / "out")
 
 
 @pytest.mark.parametrize("fields, text", [

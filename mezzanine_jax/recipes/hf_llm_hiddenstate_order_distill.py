@@ -77,7 +77,7 @@ class Config(RunFields, AdapterFields, ExtraFields, TrainingFields, SymmetryFiel
   # Of so many scored rows, 2 to 8 views of many passages teach more than 16 of few (README).
   k_train: int = option(4, "views of a training example", at_least=1)
   # So are these: the settings that were nearest the teacher on validation passages.
-  steps: int = option(400, "optimizer steps of a head", at_least=1)
+  steps: int = option(400, "optimizer steps of a head, but of ridge", at_least=1)
   learning_rate: float = option(1e-4, "highest learning rate of a head", at_least=1e-9)
   weight_decay: float = option(1.0, "of a head's weights", at_least=0.0)
   eval_every: int = option(25, "steps between two looks at the validation part", at_least=1)
@@ -88,10 +88,11 @@ class Config(RunFields, AdapterFields, ExtraFields, TrainingFields, SymmetryFiel
   features_dtype: str = option(
       "float32", "of the hidden states that are kept", one_of=FEATURES_DTYPES)
   student: str = option(
-      "residual", "a head on the hidden states (linear, mlp), the LM's own answer and a"
-      " correction by such a head (residual) or from every sentence's states (attention), or the"
-      " LM itself with low-rank adapters, which reads a view (lora) or the set of its sentences"
-      " (set)", one_of=(*heads.STUDENTS, *adapters.NAMES))
+      "ridge", "the LM's own answer and a correction from the hidden states: a linear one, found at"
+      " once (ridge), by a small network (residual), or from every sentence's states (attention); a"
+      " head on these states alone (linear, mlp); or the LM itself with low-rank adapters, which"
+      " reads a view (lora) or the set of its sentences (set)",
+      one_of=(*heads.STUDENTS, *adapters.NAMES))
   student_views: str = option(
       "all", "what the student learns from: the canonical view, or all views (a set has one)",
       one_of=STUDENT_VIEWS)
@@ -125,6 +126,8 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
     progress.note(as_views)
   if config.student in adapters.NAMES:
     adapters.check(config, asked)
+  reading = adapters.reading(config, asked, is_set)
+  reader = {} if reading is None else {"adapters": reading.block}
   if config.embed_mode == "segments" and "paraphrase" in config.symmetry:
     raise InputError("embed_mode 'segments' is for prompts in one wording, got the symmetry"
                      f" {config.symmetry!r}: leave out paraphrase, or pool in another way")
@@ -136,7 +139,7 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   parts = experiment.split_training(config, data)
   test = np.flatnonzero(data.is_test)
   fingerprint = runs.fingerprint(
-      NAME, config, model=lm.digest, data=data.world.digests, rows=language.digest(plan))
+      NAME, config, model=lm.digest, data=data.world.digests, rows=language.digest(plan), **reader)
   facts = {"choice_norm": config.choice_norm,
            "features": [layers, config.embed_mode, config.features_dtype]}
   plans = {runs.STORE: plan}
@@ -144,11 +147,14 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
     set_rows = sets.rows(plan, np.arange(len(data.labels)), test)
     plans[SET_ROWS] = sets.only(plan, set_rows, asked.symmetry, config)
   folder = runs.begin(folder, fingerprint, {
-      name: experiment.rows_fingerprint(config, asked, own, **facts)
+      name: experiment.rows_fingerprint(
+          config, asked, own, **facts, **(reader if name == SET_ROWS else {}))
       for name, own in plans.items()})
   ids = [e.id for e in data.examples]
   if is_set:
-    set_store, set_seconds = _score_sets(folder, plans[SET_ROWS], lm_batch_fn, lm.params, ids)
+    params = lm.params if reading is None else reading(lm.params)
+    set_store, set_seconds = _score_sets(folder, plans[SET_ROWS], lm_batch_fn, params, ids)
+    del params
   scored = experiment.score(folder, plan, lm_batch_fn, lm.params, ids)
   data_block = experiment.data_block(asked, plan)
   if why_view:
@@ -166,6 +172,7 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   meta = {
       "name": config.student,
       **({"set_orders": config.set_orders} if is_set else {}),
+      **reader,
       "num_choices": rows.log_probs.shape[1],
       "feature_size": rows.features.shape[1],
       "lm_name": config.lm_name,
@@ -186,7 +193,10 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
       scored.cost["seconds"] += set_seconds
     asked = asked._replace(lm=None)
     del lm  # training needs the room that the weights take
+    if reading is not None:
+      reading.save(folder.path / runs.STUDENT)
     learned, history = _head(config, sizes, read, parts, usual, folder, meta)
+    history |= reader
     if is_set:
       learned[SET_LM] = read.log_probs  # a control: what the reading does without the head
       found = {name: sets.everywhere(plan, set_rows, own, test, rows.log_probs)
@@ -313,6 +323,9 @@ def predictor(saved: predict.Saved) -> Callable[[Sequence[Example]], predict.Ans
     if orders is not None and not (type(orders) is int and orders >= 1):
       raise InputError(f"the student is damaged: its set_orders are {orders!r}; train it again")
     loaded = predict.load_head(saved.params, saved.meta)._replace(set_orders=orders)
+    if "adapters" in saved.meta:
+      loaded = loaded._replace(
+          adapt=adapters.kept_reading(saved.path / runs.STUDENT, saved.meta))
     lm_batch_fn = batch_fn(config, lm, still())
 
   def answer(examples: Sequence[Example]) -> predict.Answers:
