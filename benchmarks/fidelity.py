@@ -74,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
   show_head()
   show(rows[0])
   if table.set_data is not None:
-    rows.append(row(table, baseline, "the model, as a set", [
+    name = "with adapters, as a set" if table.config.lora_from else "the model, as a set"
+    rows.append(row(table, baseline, name, [
         _beliefs(table, table.set_data.log_probs, True)], 0.0))
     show(rows[-1])
   known = {own.name.strip(): own for own in contenders(table)}
@@ -337,7 +338,7 @@ def _first(table: Table, count: int) -> np.ndarray:
   turn = []
   for n in part:
     turn.append(seen.get(every.clusters[n], 0) if every.is_extra[n] else -1)
-    seen[every.clusters[n]] = max(turn[-1], -1) + 1
+    seen[every.clusters[n]] = turn[-1] + 1
   return part[np.argsort(turn, kind="stable")][:count]
 
 

@@ -23,6 +23,7 @@ def get_config():
       "n_test": 100,
       "k_train": 4,
       "k_test": 8,
+      "student": "residual",
       "embed_layer": "-1",
       "embed_mode": "last",
       "hidden": 512,

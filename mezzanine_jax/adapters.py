@@ -160,7 +160,8 @@ def reading(config: Any, asked: experiment.Asked, is_set: bool) -> Reading | Non
   if not is_set:
     raise InputError("lora_from is for heads that read sets, got the student"
                      f" {config.student!r} with student_reads {config.student_reads!r}")
-  params, meta = checkpoints.load_student(pathlib.Path(where) / runs.STUDENT)
+  results = runs.finished(where)
+  params, meta = checkpoints.load_student(runs.find_path(where) / runs.STUDENT)
   if meta["name"] != "set":
     raise InputError(f"lora_from {where!r} holds the student {meta['name']!r}: give the folder of a"
                      " run of the student 'set'")
@@ -168,16 +169,18 @@ def reading(config: Any, asked: experiment.Asked, is_set: bool) -> Reading | Non
     raise InputError(f"the adapters in {where!r} are of another model or dtype than"
                      f" {config.lm_name!r} in {config.dtype}")
   load(params, meta)  # for its checks
-  other = dict(meta.get("config") or {}, set_orders=meta["settings"]["set_orders"])
-  names = [f.name for f in dataclasses.fields(settings_lib.WorldFields)]
-  for name in (*names, "valid_fraction", "shots", "unit", "set_orders"):
+  if results["data"].get("sha256") != asked.data.world.digests:
+    raise InputError(f"the adapters in {where!r} learned from other data: what they have seen may"
+                     " not be asked about")
+  made = meta["settings"]
+  other = dict(results["config"], set_orders=made["set_orders"])
+  names = {f.name for f in dataclasses.fields(settings_lib.WorldFields)} - {"dataset"}
+  for name in (*sorted(names), "valid_fraction", "shots", "unit", "set_orders"):
     if other.get(name) != getattr(config, name):
       raise InputError(
           f"the adapters in {where!r} are of a run with {name} {other.get(name)!r}, here it is"
-          f" {getattr(config, name)!r}: both runs have to divide and to read the same examples"
-          " alike")
-  made = meta["settings"]
-  block = {name: made[name] for name in ("rank", "targets", "set_orders")}
+          f" {getattr(config, name)!r}: both runs have to divide the same examples alike")
+  block = {name: made[name] for name in ("rank", "alpha", "targets", "set_orders")}
   return Reading(params, made["alpha"], block | {"digest": engine.digest(params)})
 
 
@@ -193,7 +196,8 @@ def kept_reading(folder: pathlib.Path, meta: Mapping[str, Any]) -> Reading:
   """
   found, alpha = lora.load_adapters(folder / FILE)
   block = meta["adapters"]
-  if not isinstance(block, dict) or block.get("digest") != engine.digest(found):
+  kept = {"digest": engine.digest(found), "alpha": alpha}
+  if not isinstance(block, dict) or any(block.get(name) != own for name, own in kept.items()):
     raise InputError("the adapters beside the student are not those that it learned with: the"
                      " folder is damaged; train it again")
   return Reading(found, alpha, block)

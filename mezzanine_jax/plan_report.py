@@ -142,7 +142,7 @@ def _times(plan: Plan, scoring: Scoring) -> list[str]:
   if plan.head is not None and plan.head.program.fits:
     own = plan.head.steps * plan.head.program.seconds
     total += own
-    out.append(f"Head: about {plan.head.steps:,} steps of student and control in {duration(own)}."
+    out.append(f"Head: {plan.head.steps:,} steps of student and control in {duration(own)}."
                f" The run: {duration(total)}, without compiling, loading and the host's work.")
   if plan.adapters is not None and plan.adapters.program.fits:
     own = plan.adapters

@@ -109,8 +109,8 @@ def show(results: Mapping[str, Any], out: str | pathlib.Path) -> None:
     console.print()
   if results["student"].get("best_step") == 0:
     console.print(
-        f"Nothing was learned: the student is the untrained one, which {_untrained(results)}. No"
-        " later step was nearer the teacher on the held-out training examples.\n")
+        f"Nothing was learned: the student is the untrained one, which {_untrained(results)}."
+        " Nothing tried was nearer the teacher on the held-out training examples.\n")
   checks, notes = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
   checks.add_column(justify="right", min_width=6)
   checks.add_column()
@@ -191,14 +191,19 @@ def _set_control(results: Mapping[str, Any]) -> str:
   """Words for the control of a student that reads sets, where there is one."""
   if "set" not in results["controls"]:
     return ""
-  who = results.get("who", "LM")
-  return (f" {NAMES['set']}: the {who} asked about the sets that the student reads, without the"
-          " head; no order moves what reads sets, by construction.")
+  return (f" {NAMES['set']}: the {_reader(results)} asked about the sets that the student reads,"
+          " without the head; no order moves what reads sets, by construction.")
+
+
+def _reader(results: Mapping[str, Any]) -> str:
+  """Who reads what a head gets."""
+  with_adapters = " with adapters" if results["student"].get("adapters") else ""
+  return results.get("who", "LM") + with_adapters
 
 
 def _untrained(results: Mapping[str, Any]) -> str:
   """What a student does before its first step."""
-  own, who = results["config"], results.get("who", "LM")
+  own, who = results["config"], _reader(results)
   if own.get("student") not in ("residual", "ridge", "attention", "lora", "set"):
     return "gives every input the same answer"
   is_set = results["student"].get("reads") == "set"

@@ -8,7 +8,6 @@ strong to weak, until the validation part is farther from the teacher again.
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.flatten_util
@@ -16,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
 
-from mezzanine_jax import preemption
 from mezzanine_jax.base import Array, Params
 from mezzanine_jax.distill import Point, TrainResult, mean_kl
 from mezzanine_jax.distill_data import DistillData, compact, table
@@ -27,6 +25,7 @@ from mezzanine_jax.students import Inputs, Student, predict_rows
 PENALTIES = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 TYPICAL_STEPS = 400  # of L-BFGS, for all of them, on 11,200 examples of 3,456 features
 _MOST_STEPS = 500  # for one penalty
+_LEAST_LOG_PROB = -1e4  # a choice that the model rules out; -inf has no slope
 
 
 def solve(
@@ -38,7 +37,6 @@ def solve(
     temperature: float = 1.0,
     penalties: tuple[float, ...] = PENALTIES,
     progress: Callable[[Point], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
   """The weights of a student that is linear in them, the penalty chosen on the validation part.
 
@@ -55,7 +53,6 @@ def solve(
       examples, W the weights of D standardised features. It is the precision of each logit's
       correction before anything is learned.
     progress: called with every new `Point`; its steps are those of L-BFGS so far.
-    stop: asked after every penalty; True ends the process's work.
 
   Returns:
     The chosen weights; `penalty` is None where the untrained student is nearest.
@@ -63,7 +60,6 @@ def solve(
   Raises:
     InputError: data or settings that cannot be used, no validation example, or a loss that is not
       finite.
-    Terminated: once `stop` says so.
 
   Example:
     >>> from mezzanine_jax import heads
@@ -80,46 +76,47 @@ def solve(
     raise InputError("the penalty of the student 'ridge' is chosen on validation examples, but"
                      " there are none: give more training examples, or take the student"
                      " 'residual'")
-  data, valid = jax.device_put((compact(data_train, "training"), compact(data_valid, "validation")))
-  if hard_label_weight and bool((data.labels < 0).all()):
+  data, valid = compact(data_train, "training"), compact(data_valid, "validation")
+  if hard_label_weight and (data.labels < 0).all():
     raise InputError("hard_label_weight > 0 needs labels, but no training example has one")
-  one_view = jax.tree.map(lambda array: array[0], table(data))
-  params = student.init(jax.random.key(0), one_view)
+  data, valid = jax.device_put(tuple(
+      part._replace(log_probs=np.maximum(part.log_probs, _LEAST_LOG_PROB))
+      for part in (data, valid)))
+  params = student.init(jax.random.key(0), jax.tree.map(lambda array: array[0], table(data)))
   flat, unravel = jax.flatten_util.ravel_pytree(params["params"])
-
-  weights, steps = np.asarray(flat, np.float64), 0
 
   def at(weights: np.ndarray) -> Params:
     return {**params, "params": unravel(jnp.asarray(weights, flat.dtype))}
 
-  points = [Point(0, None, _finite(mean_kl(student.apply, params, valid), "validation KL"))]
-  best, chosen = (points[0], params), None
-  if progress is not None:
-    progress(points[0])
-  for penalty in penalties:
-    if stop():
-      raise preemption.Terminated
+  def loss(weights: np.ndarray, penalty: float) -> tuple[float, np.ndarray]:
+    value, slopes = _compiled(
+        at(weights), jnp.float32(penalty), data, apply=student.apply,
+        hard_label_weight=hard_label_weight, temperature=temperature)
+    return float(value), np.asarray(jax.flatten_util.ravel_pytree(slopes)[0], np.float64)
 
-    def loss(own: np.ndarray, penalty: float = penalty) -> tuple[float, np.ndarray]:
-      value, slopes = _compiled(
-          at(own), jnp.float32(penalty), data, apply=student.apply,
-          hard_label_weight=hard_label_weight, temperature=temperature)
-      return _finite(value, "training loss"), np.asarray(
-          jax.flatten_util.ravel_pytree(slopes)[0], np.float64)
-
-    found = scipy.optimize.minimize(
-        loss, weights, jac=True, method="L-BFGS-B",
-        options={"maxiter": _MOST_STEPS, "maxcor": 20, "ftol": 1e-8, "gtol": 1e-9})
-    weights, steps = found.x, steps + found.nit
-    own = at(weights)
-    points.append(Point(steps, float(found.fun), _finite(
-        mean_kl(student.apply, own, valid), "validation KL")))
+  def look(steps: int, train_loss: float | None, own: Params) -> Point:
+    point = Point(steps, train_loss, float(mean_kl(student.apply, own, valid)))
+    for name, value in (("training loss", train_loss), ("validation KL", point.valid_kl)):
+      if value is not None and not math.isfinite(value):
+        raise InputError(f"the {name} of the student 'ridge' is {value}: check the features")
     if progress is not None:
-      progress(points[-1])
-    if points[-1].valid_kl < best[0].valid_kl:
-      best, chosen = (points[-1], own), penalty
-    elif points[-1].valid_kl > points[-2].valid_kl:
-      break  # weaker penalties only fit the training part nearer
+      progress(point)
+    return point
+
+  # Where a product of float32 is one of bfloat16 by default, no line search finds its way.
+  with jax.default_matmul_precision("highest"):
+    points, weights = [look(0, None, params)], np.asarray(flat, np.float64)
+    best, chosen = (points[0], params), None
+    for penalty in penalties:
+      found = scipy.optimize.minimize(
+          loss, weights, (penalty,), jac=True, method="L-BFGS-B",
+          options={"maxiter": _MOST_STEPS, "maxcor": 20, "ftol": 1e-8, "gtol": 1e-9})
+      weights, own = found.x, at(found.x)
+      points.append(look(points[-1].step + found.nit, loss(weights, 0.0)[0], own))
+      if points[-1].valid_kl < best[0].valid_kl:
+        best, chosen = (points[-1], own), penalty
+      elif len(points) > 2 and points[-1].valid_kl > points[-2].valid_kl:
+        break  # weaker penalties only fit the training part nearer
   return TrainResult(best[1], best[0].step, tuple(points), "validation", chosen)
 
 
@@ -163,14 +160,3 @@ def loss_and_slope(
 
 _compiled = jax.jit(
     loss_and_slope, static_argnames=("apply", "hard_label_weight", "temperature"))
-
-
-def _finite(value: Any, name: str) -> float:
-  """The value as a number.
-
-  Raises:
-    InputError: if it is not finite.
-  """
-  if not math.isfinite(value):
-    raise InputError(f"the {name} of the student 'ridge' is {float(value)}: check the features")
-  return float(value)

@@ -10,7 +10,6 @@ import numpy as np
 from mezzanine_jax import distill, preemption, progress, ridge, runs, students, targets, tracking
 from mezzanine_jax import distill_data as data_lib
 from mezzanine_jax.base import Array, Params
-from mezzanine_jax.errors import InputError
 
 
 class Trained(NamedTuple):
@@ -92,15 +91,11 @@ def train(
     target: what the predictions are, one of `targets.TARGETS`.
   """
   learned, valid = (data_lib.select(data, part) for part in parts)
-  if student.solved:
-    if config.consistency_weight:
-      raise InputError("the student 'ridge' has no term for pairs of views, got consistency_weight"
-                       f" {config.consistency_weight}: leave it at 0, or train the student"
-                       " 'residual'")
-    with preemption.deferred() as terminated, progress.bar(title):
+  if student.solved:  # in so short a time that a run that is stopped begins it anew
+    with progress.bar(title):
       return ridge.solve(
           student, learned, valid, hard_label_weight=config.hard_label_weight,
-          temperature=config.temperature, progress=seen, stop=terminated)
+          temperature=config.temperature, progress=seen)
   with preemption.deferred() as terminated, progress.bar(
       title, config.steps) as advance:
     at = [0]

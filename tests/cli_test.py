@@ -51,7 +51,7 @@ def _refused(capsys, *argv):
      "embed_mode must be one of last, mean, mean_std, last_mean, segments, got 'first'"),
     (["--symmetry", "segment_ordre"], "unknown symmetry 'segment_ordre' (did you mean"),
     (["--student", "forest"],
-     "student must be one of linear, mlp, residual, attention, lora, set, got"),
+     "student must be one of linear, mlp, residual, ridge, attention, lora, set, got"),
     (["--world", "real"], "unknown world 'real'; there are: evidence_qa"),
     (["--k_train"], "--k_train needs a value"),
     (["k_train", "4"], "expected --FIELD VALUE, got 'k_train'"),

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mezzanine_jax import cli, efficiency, topologies
+from mezzanine_jax import cli, efficiency, ridge, topologies
 from mezzanine_jax import plan as plan_lib
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.models.load import load_config
@@ -47,7 +47,7 @@ def test_known_models_have_their_published_size(name, count):
 
 def test_the_command_tells_everything_in_80_columns(tiny, capsys):
   argv = ["plan", RECIPE, "--topology", "cpu", "--model", tiny, "--batch_tokens", "64",
-          "--n_train", "10", "--n_test", "2", "--k_train", "3", "--k_test", "4"]
+          "--n_train", "10", "--n_test", "2", "--k_train", "3", "--k_test", "4", "--steps", "30"]
   assert cli.main(argv) == 0
   shown = capsys.readouterr().out
   assert max(map(len, shown.splitlines())) <= 80
@@ -59,7 +59,7 @@ def test_the_command_tells_everything_in_80_columns(tiny, capsys):
   assert "fits yes yes yes yes" in text
   assert "at most 50 rows (views that are equal run once), 25 calls of 2 rows" in text
   assert "Sets: at most 20, 10 calls of 2 rows" in text  # 10 + 2, and the views of 2
-  assert "800 steps of student and control" in text and "LoRA" in text
+  assert f"{2 * ridge.TYPICAL_STEPS} steps of student and control" in text and "LoRA" in text
   assert "--mesh data=1,model=1: every device holds the whole model" in text
   assert "Suggested: --batch_tokens" in text
 

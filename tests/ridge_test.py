@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from mezzanine_jax import distill_data, heads, preemption, ridge, students
+from mezzanine_jax import distill_data, heads, ridge, students
 from mezzanine_jax.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -101,5 +101,31 @@ def test_what_cannot_be_used_is_said():
     ridge.solve(standardised(data), data, distill_data.select(data, []))
   with pytest.raises(InputError, match="no training example has one"):
     ridge.solve(standardised(data), data, data, hard_label_weight=0.5)
-  with pytest.raises(preemption.Terminated):
-    ridge.solve(standardised(data), data, data, stop=lambda: True)
+  broken = data._replace(features=np.full_like(data.features, np.nan))
+  with pytest.raises(InputError, match="features hold NaN"):
+    ridge.solve(heads.ridge(3), broken, data)
+
+
+def test_a_choice_that_the_model_rules_out_stays_so():
+  data = made(40, views=1)
+  log_probs, teacher = (np.array(own) for own in (data.log_probs, data.teacher_log_probs))
+  for own in (log_probs, teacher):
+    own[::4, 0] = -np.inf
+    own -= np.logaddexp.reduce(own, 1, keepdims=True)
+  data = data._replace(log_probs=log_probs, teacher_log_probs=teacher / 2 - np.logaddexp.reduce(
+      teacher / 2, 1, keepdims=True))
+  student = standardised(data)
+  found = ridge.solve(student, data, data)
+  assert found.history[-1].valid_kl < found.history[0].valid_kl
+  answers = np.asarray(students.predict_rows(student.apply, found.params, distill_data.table(data)))
+  assert np.isfinite(answers[1::4]).all() and (np.exp(answers[::4, 0]) == 0).all()
+
+
+def test_the_strongest_penalty_may_be_worse_than_none():
+  # There is much to learn, and one choice has more of the training part than of the other.
+  train, valid = (part._replace(teacher_log_probs=np.asarray(jax.nn.log_softmax(
+      part.log_probs + part.features @ np.diag([1.0, -1.0, 0.5]) + np.array([lift, 0, 0]))))
+      for part, lift in ((made(300, views=1), 0.5), (made(100, views=1), -0.1)))
+  found = ridge.solve(standardised(train), train, valid, penalties=(1e6, 1.0, 0.01))
+  assert found.history[1].valid_kl > found.history[0].valid_kl > found.history[2].valid_kl
+  assert found.penalty is not None

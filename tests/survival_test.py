@@ -64,7 +64,8 @@ def make_run(tiny_lm, tmp_path_factory):
 
   def make(name, **more):
     folder = tmp_path_factory.mktemp(name)
-    more = {"student_reads": "view"} | more  # batches are told by their numbers in one store
+    # Batches are told by their numbers in one store, and AdamW has a state to go on with.
+    more = {"student": "residual", "student_reads": "view"} | more
     return Run(folder / "out", folder / "log", tiny_lm, environment, more)
 
   return make
@@ -187,10 +188,10 @@ def test_adapters_killed_while_they_are_trained_and_while_they_answer(make_run):
 
 @pytest.mark.slow
 def test_killed_while_sets_are_scored(make_run):
-  reference = make_run("sets", student_reads="set")
+  reference = make_run("sets", student="ridge", student_reads="set")
   status, error = reference.start()
   assert status == 0, error
-  run = make_run("sets_killed", student_reads="set")
+  run = make_run("sets_killed", student="ridge", student_reads="set")
   events = json.loads(reference.lines("counts")[0])["scoring"]  # those of sets come first
   status, error = run.start(
       {"phase": "scoring", "event": events // 4, "delay": 0, "signal": "SIGKILL"})

@@ -164,15 +164,17 @@ def test_adapters_are_kept_beside_the_head_and_looked_at(with_head, tmp_path):
   out = tmp_path / "run"
   shutil.copytree(with_head[0], out)
   found, alpha = lora.load_adapters(out / "student/adapters.safetensors")
-  found["q"]["a"] = found["q"]["a"] + 1
-  lora.save_adapters(out / "student/adapters.safetensors", found, alpha)
+  other = found | {"q": found["q"] | {"a": found["q"]["a"] + 1}}
   saved = predict.load_saved(out)
-  with pytest.raises(InputError, match="not those that it learned with"):
-    saved.recipe.predictor(saved)
+  for own, scale in ((other, alpha), (found, 2 * alpha)):
+    lora.save_adapters(out / "student/adapters.safetensors", own, scale)
+    with pytest.raises(InputError, match="not those that it learned with"):
+      saved.recipe.predictor(saved)
 
 
 @pytest.mark.parametrize("fields, text", [
-    ({"n_train": 9}, "of a run with n_train 10, here it is 9"),
+    ({"n_train": 9}, "learned from other data"),
+    ({"valid_fraction": 0.3}, "of a run with valid_fraction 0.2, here it is 0.3"),
     ({"set_orders": 3}, "of a run with set_orders 2, here it is 3"),
     ({"dtype": "bfloat16"}, "of another model or dtype"),
     ({"student_reads": "view"}, "for heads that read sets, got the student 'ridge'"),

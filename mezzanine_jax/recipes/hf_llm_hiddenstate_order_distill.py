@@ -77,9 +77,9 @@ class Config(RunFields, AdapterFields, ExtraFields, TrainingFields, SymmetryFiel
   # Of so many scored rows, 2 to 8 views of many passages teach more than 16 of few (README).
   k_train: int = option(4, "views of a training example", at_least=1)
   # So are these: the settings that were nearest the teacher on validation passages.
-  steps: int = option(400, "optimizer steps of a head, but of ridge", at_least=1)
-  learning_rate: float = option(1e-4, "highest learning rate of a head", at_least=1e-9)
-  weight_decay: float = option(1.0, "of a head's weights", at_least=0.0)
+  steps: int = option(400, "optimizer steps of a head (ridge: until it is found)", at_least=1)
+  learning_rate: float = option(1e-4, "highest rate of a head (ridge: none)", at_least=1e-9)
+  weight_decay: float = option(1.0, "of a head's weights (ridge: chosen)", at_least=0.0)
   eval_every: int = option(25, "steps between two looks at the validation part", at_least=1)
   embed_layer: str = option(
       THIRDS, "hidden states taken: 0 embeddings, -1 after the final norm; several with commas; or"
@@ -131,6 +131,9 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   if config.embed_mode == "segments" and "paraphrase" in config.symmetry:
     raise InputError("embed_mode 'segments' is for prompts in one wording, got the symmetry"
                      f" {config.symmetry!r}: leave out paraphrase, or pool in another way")
+  if config.student == "ridge" and config.consistency_weight:
+    raise InputError("the student 'ridge' has no term for pairs of views, got consistency_weight"
+                     f" {config.consistency_weight}: leave it at 0, or take the student 'residual'")
   if config.student == "attention" and config.embed_mode != "segments":
     raise InputError("the student 'attention' needs the states of the prompt's segments, got"
                      f" embed_mode {config.embed_mode!r}: give embed_mode 'segments'")
@@ -211,7 +214,8 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
       for name, own in learned.items()
   }
   with progress.bar("evaluating"):
-    asks = "distance minus that of the LM as a set is below 0"
+    reads = "LM with adapters" if reader else "LM"
+    asks = f"distance minus that of the {reads} as a set is below 0"
     rivals = {SET_LM: asks} if SET_LM in models else {}
     blocks = comparison.student_blocks(
         lm_test, models, data.labels[test], clusters, config.seed, rivals=rivals)

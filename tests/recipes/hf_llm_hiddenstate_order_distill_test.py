@@ -23,7 +23,7 @@ SIZES = {"n_train": 12, "n_test": 6, "k_train": 2, "k_test": 3, "steps": 20, "ev
 @pytest.fixture(scope="module")
 def config(tiny_lm):
   return recipe.Config(world="evidence_qa", dataset="evidence_qa", lm_name=tiny_lm,
-                       student_reads="view", **SIZES)
+                       student="residual", student_reads="view", **SIZES)
 
 
 @pytest.fixture(scope="module")
