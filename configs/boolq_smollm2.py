@@ -5,7 +5,7 @@
 
 10,925 rows of 1,500 + 500 questions and 2,082 sets; 50 minutes of scoring on two CPU cores (AMD
 EPYC, Zen 4) that had other work too. Gap of the LM .039 ± .001, of the student 0; fidelity
-.71 [.63, .78]: its one pass is nearer the teacher than that of the LM. `--student_reads view` has
+.69 [.62, .76]: its one pass is nearer the teacher than that of the LM. `--student_reads view` has
 texts as they stand, with `--student mlp` the head as published.
 
 DIR holds `train.jsonl` and `validation.jsonl`; without `--dataset`, BoolQ comes from the hub.

@@ -179,7 +179,8 @@ def reading(config: Any, asked: experiment.Asked, is_set: bool) -> Reading | Non
     if other.get(name) != getattr(config, name):
       raise InputError(
           f"the adapters in {where!r} are of a run with {name} {other.get(name)!r}, here it is"
-          f" {getattr(config, name)!r}: both runs have to divide the same examples alike")
+          f" {getattr(config, name)!r}: both runs have to divide the same examples alike, and to"
+          " read them alike")
   block = {name: made[name] for name in ("rank", "alpha", "targets", "set_orders")}
   return Reading(params, made["alpha"], block | {"digest": engine.digest(params)})
 

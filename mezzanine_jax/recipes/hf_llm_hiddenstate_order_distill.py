@@ -117,6 +117,9 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
         "option_order moves the answers, which a head on hidden states does not follow; use"
         " llm_order_gap or llm_belief_distill for it, or another symmetry"
     )
+  if config.student == "ridge" and config.consistency_weight:
+    raise InputError("the student 'ridge' has no term for pairs of views, got consistency_weight"
+                     f" {config.consistency_weight}: leave it at 0, or take the student 'residual'")
   asked = experiment.ask(config)
   data, lm = asked.data, asked.lm
   layers = layers_of(config.embed_layer, lm.config.num_layers)
@@ -131,9 +134,6 @@ def run(config: Config, folder: runs.Folder) -> dict[str, Any]:
   if config.embed_mode == "segments" and "paraphrase" in config.symmetry:
     raise InputError("embed_mode 'segments' is for prompts in one wording, got the symmetry"
                      f" {config.symmetry!r}: leave out paraphrase, or pool in another way")
-  if config.student == "ridge" and config.consistency_weight:
-    raise InputError("the student 'ridge' has no term for pairs of views, got consistency_weight"
-                     f" {config.consistency_weight}: leave it at 0, or take the student 'residual'")
   if config.student == "attention" and config.embed_mode != "segments":
     raise InputError("the student 'attention' needs the states of the prompt's segments, got"
                      f" embed_mode {config.embed_mode!r}: give embed_mode 'segments'")
