@@ -104,7 +104,8 @@ def test_how_a_student_reads_may_change_until_it_is_finished(plain, config, tmp_
 
 
 def test_a_run_says_why_it_reads_no_sets(config, tmp_path):
-  own = dataclasses.replace(config, student_reads="auto", consistency_weight=1.0)
+  own = dataclasses.replace(
+      config, student="residual", student_reads="auto", consistency_weight=1.0)
   results = recipe.run(own, tmp_path / "out")
   assert results["student"]["reads"] == "view"
   assert "consistency_weight is above 0" in results["data"]["notes"]["messages"][-1]
