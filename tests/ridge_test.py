@@ -9,18 +9,17 @@ from sklearn.linear_model import LogisticRegression
 from mezzanine_jax import distill_data, heads, ridge, students
 from mezzanine_jax.errors import InputError
 
-RNG = np.random.default_rng(0)
-
 
 def made(number, views=2, size=3, choices=3):
   """Examples whose teacher is the corrected answer to their one view; of several, no answer's."""
-  features = RNG.normal(size=(number * views, size)).astype(np.float32)
-  log_probs = np.log(RNG.dirichlet(np.full(choices, 4.0), number * views)).astype(np.float32)
+  rng = np.random.default_rng(number)  # another number, other examples
+  features = rng.normal(size=(number * views, size)).astype(np.float32)
+  log_probs = np.log(rng.dirichlet(np.full(choices, 4.0), number * views)).astype(np.float32)
   if views == 1:
     weights = np.linspace(-0.5, 0.5, size * choices).reshape(size, choices)
     logits = 0.8 * log_probs + features @ weights
   else:
-    logits = RNG.normal(size=(number, choices))
+    logits = rng.normal(size=(number, choices))
   teacher = np.asarray(jax.nn.log_softmax(jnp.asarray(logits, jnp.float32)))
   return distill_data.DistillData(
       features, log_probs, np.arange(number * views, dtype=np.int32).reshape(number, views),
@@ -125,7 +124,7 @@ def test_the_strongest_penalty_may_be_worse_than_none():
   # There is much to learn, and one choice has more of the training part than of the other.
   train, valid = (part._replace(teacher_log_probs=np.asarray(jax.nn.log_softmax(
       part.log_probs + part.features @ np.diag([1.0, -1.0, 0.5]) + np.array([lift, 0, 0]))))
-      for part, lift in ((made(300, views=1), 0.5), (made(100, views=1), -0.1)))
+      for part, lift in ((made(300, views=1), 1.0), (made(200, views=1), -0.3)))
   found = ridge.solve(standardised(train), train, valid, penalties=(1e6, 1.0, 0.01))
   assert found.history[1].valid_kl > found.history[0].valid_kl > found.history[2].valid_kl
   assert found.penalty is not None

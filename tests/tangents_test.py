@@ -172,6 +172,7 @@ def test_adapters_are_kept_beside_the_head_and_looked_at(with_head, tmp_path):
       saved.recipe.predictor(saved)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields, text", [
     ({"n_train": 9}, "learned from other data"),
     ({"valid_fraction": 0.3}, "of a run with valid_fraction 0.2, here it is 0.3"),
@@ -186,6 +187,7 @@ def test_adapters_that_do_not_fit_are_refused(source, tiny_lm, tmp_path, fields,
     recipe.run(recipe.Config(lm_name=tiny_lm, **fields), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_head_is_no_source_of_adapters(with_head, tiny_lm, tmp_path):
   fields = FIELDS | {"student": "ridge", "lora_from": str(with_head[0])}
   with pytest.raises(InputError, match="holds the student 'ridge'"):
