@@ -149,8 +149,18 @@ def mean_kl(
   """
   log_probs_RxC = predict_rows(apply, params, table(data))
   kl_NxK = TARGETS[target].distance(data.teacher_log_probs[:, None], log_probs_RxC[data.row])
+  return mean_of_views(kl_NxK, data)
+
+
+def mean_of_views(figure_NxK: Array, data: DistillData) -> Array:
+  """`E_example E_view figure` by the views' weights, float32[]; what stands at padding is ignored.
+
+  Args:
+    figure_NxK: float32[N, K], of every view.
+    data: the examples, as jax arrays.
+  """
   weight_NxK = jnp.exp(data.log_weights)
-  return jnp.sum(jnp.where(weight_NxK > 0, weight_NxK * kl_NxK, 0.0)) / data.row.shape[0]
+  return jnp.sum(jnp.where(weight_NxK > 0, weight_NxK * figure_NxK, 0.0)) / data.row.shape[0]
 
 
 def train(

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.optimize
 
 from mezzanine_jax.base import Array, Params
-from mezzanine_jax.distill import Point, TrainResult, mean_kl
+from mezzanine_jax.distill import Point, TrainResult, mean_kl, mean_of_views
 from mezzanine_jax.distill_data import DistillData, compact, table
 from mezzanine_jax.errors import InputError
 from mezzanine_jax.objectives import check_objective, distill_loss
@@ -139,12 +139,10 @@ def penalised_loss(
       distill_loss, hard_label_weight=hard_label_weight, temperature=temperature)
   of_view = jax.vmap(jax.vmap(loss, (0, None, None)))
   loss_NxK, _ = of_view(log_probs_RxC[data.row], data.teacher_log_probs, data.labels)
-  weight_NxK = jnp.exp(data.log_weights)
-  mean = jnp.where(weight_NxK > 0, weight_NxK * loss_NxK, 0.0).sum() / len(data.row)
   kernels = [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params["params"])
              if path[-1].key == "kernel"]
   size = sum(kernel.shape[0] * (kernel**2).sum() for kernel in kernels)
-  return mean + penalty * size / (2 * len(data.row))
+  return mean_of_views(loss_NxK, data) + penalty * size / (2 * len(data.row))
 
 
 def loss_and_slope(

@@ -114,8 +114,9 @@ def of_test(out):
   """The student's answers to the run's test examples, as new ones."""
   saved = predict.load_saved(out)
   asked = experiment.ask(saved.config)
-  return saved.recipe.predictor(saved)(
-      [e for e, is_test in zip(asked.data.examples, asked.data.is_test, strict=True) if is_test])
+  test = [e for e, is_test in zip(asked.data.examples, asked.data.is_test, strict=True) if is_test]
+  assert predictions.read(out / "predictions.json")["id"] == [e.id for e in test]
+  return saved.recipe.predictor(saved)(test)
 
 
 def answers_as_kept(out):
